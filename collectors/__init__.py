@@ -1,0 +1,1 @@
+"""Ears: ask daemons and files, hand frames to the store."""

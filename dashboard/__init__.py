@@ -1,0 +1,1 @@
+"""Face: pages, figures, reports and the command line."""
