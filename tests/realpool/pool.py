@@ -177,7 +177,7 @@ class Pool:
         ----------
         owner : as whom; None is the account of the daemons
         """
-        environment = {"CONDOR_CONFIG": f"{self._home}/{CENTRAL}/condor_config", "HOME": self._home}
+        environment = self._tool_environment
         if owner is not None:
             environment["_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS"] = "CLAIMTOBE"
             environment["_CONDOR_SEC_CLAIMTOBE_USER"] = owner
@@ -290,6 +290,14 @@ class Pool:
         return f"slot1@{startd}"
 
     # --- inside
+
+    def inside_command(self, *args: str) -> list[str]:
+        """Return the command line that runs one of HTCondor's tools inside the pool, for a shell of root's."""
+        return self._inside.command(args, self._tool_environment)
+
+    @property
+    def _tool_environment(self) -> dict[str, str]:
+        return {"CONDOR_CONFIG": f"{self._home}/{CENTRAL}/condor_config", "HOME": self._home}
 
     @property
     def _inside(self) -> Namespace:
