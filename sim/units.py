@@ -46,7 +46,9 @@ def _parse(text: str | float, units: dict[str, float], *, default: str, example:
     unit = match[2].lower() or default if match else ""
     if match is None or unit not in units:
         known = ", ".join(units)
-        raise InputError(f"{str(text)[:80]!r} is no quantity: expected a number and one of {known}, such as {example}")
+        raise InputError(
+            f"{str(text)[:80]!r} is no quantity: expected a number and one of {known}, such as {example}"
+        )
     return float(match[1]) * units[unit]
 
 

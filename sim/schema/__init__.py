@@ -41,7 +41,9 @@ def frames() -> tuple[str, ...]:
     ('attempts', 'cycles', 'devices', 'jobs', 'priorities', 'slots', 'waits')
     """
     folder = resources.files(__name__)
-    return tuple(sorted(entry.name.removesuffix(".csv") for entry in folder.iterdir() if entry.name.endswith(".csv")))
+    return tuple(
+        sorted(entry.name.removesuffix(".csv") for entry in folder.iterdir() if entry.name.endswith(".csv"))
+    )
 
 
 @cache
@@ -51,7 +53,9 @@ def describe(name: str) -> tuple[Column, ...]:
         raise FrameError(f"no frame is called {name!r}; there are {', '.join(frames())}")
     text = (resources.files(__name__) / f"{name}.csv").read_text(encoding="utf-8")
     return tuple(
-        Column(row["column"], row["dtype"], row["unit"], row["required"] == "yes", row["source"], row["meaning"])
+        Column(
+            row["column"], row["dtype"], row["unit"], row["required"] == "yes", row["source"], row["meaning"]
+        )
         for row in csv.DictReader(text.splitlines())
     )
 

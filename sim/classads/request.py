@@ -1,0 +1,64 @@
+"""A job as condor_submit would describe it from a requirements expression and what it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import classad2
+
+from sim.classads.expression import Expression
+
+SCRATCH_KIB = 102_400  # what a job without large files asks of the disk, so that disk decides nothing
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job asks for beside its expression: devices [1], cores [1], memory [MiB]; and of each device, an expression."""
+
+    gpus: int = 1
+    cpus: float = 1
+    memory_mib: float = 128.0
+    require_gpus: str = ""
+
+
+def job_ad(expression: str, request: Request) -> str:
+    """The ad of such a job as text, with the clauses that condor_submit adds (fact sheet §3.1).
+
+    A clause is left out if the expression already mentions the slot's attribute.
+
+    Raises
+    ------
+    ExpressionError : `expression` or `request.require_gpus` is not one whole expression
+    """
+    user = Expression.parse(expression or "true")
+    named = {reference.name.lower() for reference in user.references() if reference.scope != "my"}
+    picky = bool(request.require_gpus) and request.gpus > 0
+    counted = (
+        "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= RequestGPUs"
+        if picky
+        else "TARGET.GPUs >= RequestGPUs"
+    )
+    added = [
+        ("arch", 'TARGET.Arch == "X86_64"', True),
+        ("opsys", 'TARGET.OpSys == "LINUX"', not named & {"opsysandver", "opsysver", "opsysmajorver"}),
+        ("disk", "TARGET.Disk >= RequestDisk", True),
+        ("memory", "TARGET.Memory >= RequestMemory", True),
+        ("cpus", "TARGET.Cpus >= RequestCpus", request.cpus > 1),
+        ("gpus", counted, request.gpus > 0),
+        ("hasfiletransfer", "TARGET.HasFileTransfer", True),
+    ]
+    clauses = [
+        f"({user.text})",
+        *(f"({text})" for name, text, wanted in added if wanted and name not in named),
+    ]
+    ad = classad2.ClassAd()
+    ad["Requirements"] = classad2.ExprTree(" && ".join(clauses))
+    ad["RequestCpus"] = int(request.cpus) if request.cpus == int(request.cpus) else request.cpus
+    ad["RequestMemory"] = int(request.memory_mib)
+    ad["RequestDisk"] = SCRATCH_KIB
+    ad["RequestGPUs"] = request.gpus
+    ad["JobUniverse"] = 5
+    ad["Rank"] = 0.0
+    if picky:
+        ad["RequireGPUs"] = Expression.parse(request.require_gpus).tree
+    return str(ad)

@@ -1,0 +1,194 @@
+"""A scenario becomes a run: read the pool's record, build its entities, run them, hand back frames."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import sim
+from sim.classads.matching import Matcher, Remainder, assigned_devices
+from sim.classads.request import Request, job_ad
+from sim.engine.entities import Job, Machine
+from sim.engine.pool import Ghost, Pool, Session, Streams
+from sim.engine.records import attempts_frame, cycles_frame, jobs_frame, probes_frame
+from sim.engine.supply import Stay, fixed_stays, recorded_stays
+from sim.errors import InputError
+from sim.scenario import Scenario
+from sim.store import Store, sample_path
+from sim.workload.classes import label_classes
+from sim.workload.recorded import RecordedJob, recorded_jobs
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is known of a real pool over a window [s, Unix]: frames "slots", "jobs", "attempts" and "priorities"."""
+
+    slots: pd.DataFrame
+    jobs: pd.DataFrame
+    attempts: pd.DataFrame
+    priorities: pd.DataFrame
+    start: float
+    end: float
+    name: str
+
+    @classmethod
+    def load(cls, source: str | Path) -> Recording:
+        """Read a store's folder, or the bundled sample for ``sample``."""
+        store = Store(sample_path() if str(source) == "sample" else Path(source))
+        slots = store.read("slots")
+        if slots.empty:
+            raise InputError(f"{source}: the store holds no slots; run poolscope collect --once first")
+        jobs = store.jobs()
+        first, last = slots["seen_at"].min().timestamp(), slots["seen_at"].max().timestamp()
+        return cls(slots, jobs, store.attempts(), store.read("priorities"), first, last, str(source))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A ghost job asked every `every_s` seconds: what it requires, and as whom (a newcomer by default)."""
+
+    label: str
+    requirements: str
+    request: Request = Request()
+    submitter: str = "newcomer"
+    every_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run gave: frames, and the manifest that lets anybody repeat it."""
+
+    jobs: pd.DataFrame
+    attempts: pd.DataFrame
+    cycles: pd.DataFrame
+    probes: pd.DataFrame
+    manifest: dict[str, Any]
+
+    @property
+    def evictions(self) -> int:
+        """Attempts that a vanishing machine cut short."""
+        return int(self.attempts["outcome"].isin(["evicted", "lost"]).sum())
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    seed: int | None = None,
+    probes: Sequence[Probe] = (),
+    recording: Recording | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a scenario once; the same scenario and seed give the same records.
+
+    Parameters
+    ----------
+    seed : instead of the scenario's
+    probes : ghost jobs that take nothing
+    recording : the pool's record, if it was read already
+    progress : told the share done [1] and what is going on; may raise to cancel
+    """
+    tell = progress or (lambda share, text: None)
+    tell(0.0, "reading the recording")
+    record = recording or Recording.load(scenario.pool.source)
+    seed = scenario.run.seed if seed is None else seed
+    horizon = scenario.run.horizon or record.end - record.start
+    classes = label_classes(record.jobs, scenario.workload.class_by)
+    jobs = recorded_jobs(record.jobs, classes, start=record.start, end=record.start + horizon)
+    fixed = scenario.supply.model == "fixed"
+    stays = fixed_stays(record.slots) if fixed else recorded_stays(record.slots)
+    ghost_ads = {probe.label: job_ad(probe.requirements, probe.request) for probe in probes}
+    tell(0.02, "matching")
+    matcher = Matcher([*(job.ad for job in jobs), *ghost_ads.values()], [stay.ad for stay in stays])
+    pool = Pool(
+        [(_job(job, matcher, record.start), job.submitter) for job in jobs],
+        [_session(stay, matcher, record.start) for stay in stays],
+        matcher=matcher,
+        policy=scenario.policy.model_copy(
+            update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
+        ),
+        start_unix=record.start,
+        streams=Streams.of(seed),
+        ghosts=[
+            ghost for probe in probes for ghost in _ghosts(probe, matcher, ghost_ads[probe.label], horizon)
+        ],
+    )
+    end_s = pool.run(horizon, (lambda share: tell(0.05 + 0.95 * share, "simulating")) if progress else None)
+    used = record.jobs.iloc[[job.row for job in jobs]].index
+    whole = jobs_frame(pool.recorder, record.jobs, record.start, horizon)
+    return Run(
+        jobs=whole.loc[sorted(used)].reset_index(drop=True),
+        attempts=attempts_frame(pool.recorder, record.jobs, record.start),
+        cycles=cycles_frame(pool.recorder, record.start),
+        probes=probes_frame(pool.recorder, record.start, end_s),
+        manifest=_manifest(scenario, record, seed, jobs, horizon),
+    )
+
+
+def _manifest(
+    scenario: Scenario, record: Recording, seed: int, jobs: list[RecordedJob], horizon: float
+) -> dict[str, Any]:
+    return {
+        "scenario": scenario.model_dump(),
+        "seed": seed,
+        "recording": record.name,
+        "start": record.start,
+        "horizon_s": horizon,
+        "jobs": len(jobs),
+        "run_times_estimated": sum(job.estimated for job in jobs),
+        "versions": {
+            "poolscope": sim.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("simpy", "htcondor", "numpy", "pandas")},
+        },
+    }
+
+
+def _job(job: RecordedJob, matcher: Matcher, start: float) -> Job:
+    return Job(job.row, job.order, matcher.autocluster(job.ad), max(0.0, job.submitted - start), job.run_s)
+
+
+def _session(stay: Stay, matcher: Matcher, start: float) -> Session:
+    devices = assigned_devices(stay.ad)
+    kind, device_kinds = matcher.kind(stay.ad, [device.attribute for device in devices])
+    machine = Machine(
+        name=stay.name,
+        host=stay.machine,
+        site=stay.site,
+        kind=kind,
+        devices=device_kinds,
+        device_ids=tuple(device.id for device in devices),
+        models=tuple(device.model or "unknown" for device in devices),
+        capabilities=tuple(
+            math.nan if device.capability is None else device.capability for device in devices
+        ),
+        total=Remainder(stay.cpus, stay.memory_mib, stay.disk_mib, device_kinds),
+        retire_s=stay.retire - start,
+        die_s=stay.die - start,
+    )
+    return Session(machine, max(0.0, stay.up - start), stay.down - start, stay.ending)
+
+
+def _factors(record: Recording) -> dict[str, float]:
+    """The priority factors that the negotiator last told."""
+    people = record.priorities[~record.priorities["is_group"].astype(bool)].sort_values("seen_at")
+    return {
+        str(name): float(factor)
+        for name, factor in people.groupby("submitter")["factor"].last().items()
+        if factor > 0
+    }
+
+
+def _ghosts(probe: Probe, matcher: Matcher, ad: str, horizon: float) -> list[Ghost]:
+    times = np.arange(0.0, horizon, probe.every_s)
+    cluster = matcher.autocluster(ad)
+    return [Ghost(probe.label, probe.submitter, cluster, float(time)) for time in times]

@@ -1,0 +1,118 @@
+"""What machines there are and when: from snapshots of slot ads to sessions (design §5).
+
+A session is one stay of one startd. Glideins that come back carry a new startd name, so the slot's name is the key.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+
+from sim.errors import InputError
+
+ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-pool facts §1)
+
+
+class Stay(NamedTuple):
+    """A machine's stay as the snapshots tell it; times are Unix seconds, infinity if still there.
+
+    ad : text of its partitionable or static slot ad
+    ending : quit, kill or open
+    """
+
+    name: str
+    machine: str
+    site: str
+    ad: str
+    cpus: float
+    memory_mib: float
+    disk_mib: float
+    up: float
+    down: float
+    retire: float
+    die: float
+    ending: str
+
+
+def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> list[Stay]:
+    """The stays that snapshots show.
+
+    Parameters
+    ----------
+    slots : frame "slots" of several snapshots
+    taken : Unix times of all snapshots, also those without slots; by default those in `slots`
+
+    A stay begins with the startd's own start if that lies between two snapshots. It ends half-way between the last
+    snapshot that shows it and the next, or at GLIDEIN_ToDie if that lies between them. A machine that is listed but
+    silent for longer than others was killed: its ad outlives it.
+    """
+    whole = slots[
+        slots["slot_type"].isin(["partitionable", "static"]) & ~slots["offline"] & ~slots["backfill"]
+    ]
+    if whole.empty:
+        raise InputError(
+            "the snapshots hold no partitionable or static slot; collect from a pool with startds first"
+        )
+    moments = sorted(set(taken or []) | set(_unix(whole["seen_at"])))
+    return [_stay(str(name), rows, moments) for name, rows in whole.groupby("name", sort=True)]
+
+
+def fixed_stays(slots: pd.DataFrame) -> list[Stay]:
+    """The machines of the last snapshot, there from the beginning and for ever."""
+    last = slots[slots["seen_at"] == slots["seen_at"].max()]
+    return [
+        stay._replace(up=-math.inf, down=math.inf, retire=math.inf, die=math.inf, ending="open")
+        for stay in recorded_stays(last)
+    ]
+
+
+def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
+    rows = rows.sort_values("seen_at")
+    first, last = rows.iloc[0], rows.iloc[-1]
+    seen = _unix(rows["seen_at"])
+    before = max((moment for moment in moments if moment < seen[0]), default=-math.inf)
+    after = min((moment for moment in moments if moment > seen[-1]), default=math.inf)
+    started = _second(first["started_at"], -math.inf) + ARRIVAL_S
+    up = started if before < started <= seen[0] else seen[0]
+    if before == -math.inf:
+        up = -math.inf
+    retire, die = _second(last["to_retire_at"], math.inf), _second(last["to_die_at"], math.inf)
+    down, ending = math.inf, "open"
+    if after < math.inf:
+        ending = "quit"
+        down = die if seen[-1] < die < after else (seen[-1] + after) / 2
+        heard = _second(last["heard_at"], seen[-1]) if "heard_at" in rows else seen[-1]
+        silence = seen[-1] - heard
+        if silence > _longest_silence(rows):
+            ending, down = "kill", heard
+    return Stay(
+        name=name.split("@", 1)[-1],
+        machine=str(first["machine"]),
+        site="" if pd.isna(first["site"]) else str(first["site"]),
+        ad=str(first["ad"]),
+        cpus=float(first["total_cpus"]),
+        memory_mib=float(first["total_memory_mib"]),
+        disk_mib=float(first["total_disk_mib"]),
+        up=up,
+        down=down,
+        retire=retire,
+        die=die,
+        ending=ending,
+    )
+
+
+def _longest_silence(rows: pd.DataFrame) -> float:
+    """What is normal for this machine: twice its longest time between two ads so far, a minute at least [s]."""
+    heard = sorted(set(_unix(rows["heard_at"].dropna()))) if "heard_at" in rows else []
+    gaps = [later - earlier for earlier, later in zip(heard, heard[1:], strict=False)]
+    return max(60.0, 1.5 * max(gaps, default=0.0))
+
+
+def _unix(times: pd.Series) -> list[float]:
+    return [moment.timestamp() for moment in times]
+
+
+def _second(value: object, default: float) -> float:
+    return float(value.timestamp()) if isinstance(value, pd.Timestamp) and not pd.isna(value) else default

@@ -1,0 +1,22 @@
+"""Ads become frames, the same way for live and for recorded sources.
+
+Every function takes ads as they come and never fails on a bad one: it is left out and counted by reason.
+"""
+
+from sim.inventory.cycles import cycles_frame, priorities_frame
+from sim.inventory.devices import devices_frame, supply
+from sim.inventory.jobs import attempts_frame, jobs_frame, submitter_of
+from sim.inventory.rows import Framed
+from sim.inventory.slots import slots_frame
+
+__all__ = [
+    "Framed",
+    "attempts_frame",
+    "cycles_frame",
+    "devices_frame",
+    "jobs_frame",
+    "priorities_frame",
+    "slots_frame",
+    "submitter_of",
+    "supply",
+]

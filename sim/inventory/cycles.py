@@ -1,0 +1,72 @@
+"""Negotiator and accounting ads → frames "cycles" and "priorities"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from sim.classads.ads import Ad, flag_of, number_of, text_of
+from sim.inventory.rows import Framed, Rejected, Row, framed, moment
+
+_KEPT_CYCLES = 10  # a negotiator keeps three by default (NEGOTIATOR_CYCLE_STATS_LENGTH), at most a hundred
+
+
+def cycles_frame(ads: Iterable[Ad]) -> Framed:
+    """Give a row per negotiation cycle that a negotiator's ad still holds, newest first."""
+    return framed("cycles", ads, _cycle_rows)
+
+
+def _cycle_rows(ad: Ad) -> list[Row]:
+    name = text_of(ad, "Name")
+    if name is None:
+        raise Rejected("no Name")
+    rows = []
+    for place in range(_KEPT_CYCLES):
+        started = moment(ad, f"LastNegotiationCycleTime{place}")
+        if started is None:
+            continue
+
+        def number(what: str, place: int = place) -> float | None:
+            return number_of(ad, f"LastNegotiationCycle{what}{place}")
+
+        rows.append(
+            {
+                "negotiator": name,
+                "started_at": started,
+                "ended_at": moment(ad, f"LastNegotiationCycleEnd{place}"),
+                "duration_s": number("Duration") or 0.0,
+                "period_s": number("Period"),
+                "considered": number("NumJobsConsidered"),
+                "matched": number("Matches") or 0,
+                "rejected": number("Rejections") or 0,
+                "idle_jobs": number("NumIdleJobs"),
+                "slots": number("TotalSlots"),
+                "candidate_slots": number("CandidateSlots"),
+                "submitters": number("ActiveSubmitterCount"),
+                "spins": number("PieSpins"),
+            }
+        )
+    return rows
+
+
+def priorities_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+    """Give a row per submitter and group of the accounting ads (or of Negotiator.getPriorities)."""
+    return framed("priorities", ads, lambda ad: _priority_row(ad, seen_at, snapshot))
+
+
+def _priority_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str) -> Row:
+    name, effective, factor = text_of(ad, "Name"), number_of(ad, "Priority"), number_of(ad, "PriorityFactor")
+    if name is None or effective is None or factor is None:
+        raise Rejected("no Name, Priority or PriorityFactor")
+    return {
+        "snapshot": snapshot,
+        "seen_at": seen_at,
+        "submitter": name,
+        "is_group": flag_of(ad, "IsAccountingGroup"),
+        "real_priority": effective / factor if factor else None,
+        "effective_priority": effective,
+        "factor": factor,
+        "usage_cores": number_of(ad, "WeightedResourcesUsed"),
+        "accumulated_core_s": number_of(ad, "WeightedAccumulatedUsage"),
+    }

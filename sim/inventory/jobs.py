@@ -1,0 +1,174 @@
+"""Job ads → frame "jobs"; job epochs → frame "attempts"."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from sim.classads.ads import Ad, number_of, parse_one, print_ad, source_of, text_of, value_of
+from sim.inventory.rows import Framed, Rejected, Row, framed, moment
+from sim.schema import conform, describe
+
+STATUS = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring", 7: "suspended"}
+_LEFT = frozenset({"removed", "completed"})
+
+
+def jobs_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str, schedd: str = "") -> Framed:
+    """Give a row per job ad of a queue or a history.
+
+    schedd : name of the schedd, where the ads don't tell it by their GlobalJobId
+    """
+    return framed("jobs", ads, lambda ad: job_row(ad, seen_at, snapshot, schedd))
+
+
+def submitter_of(ad: Ad) -> str | None:
+    """Whom the negotiator charges for a job: AccountingGroup@UidDomain, else User (fact sheet §1.3)."""
+    group, user = text_of(ad, "AccountingGroup"), text_of(ad, "User")
+    domain = text_of(ad, "UidDomain") or (user or "").partition("@")[2]
+    if group:
+        return group if "@" in group or not domain else f"{group}@{domain}"
+    return user or text_of(ad, "Owner")
+
+
+def schedd_of(ad: Ad, default: str) -> str:
+    """Name of the schedd: the first part of GlobalJobId, ap1@host#12.0#1795462341."""
+    return (text_of(ad, "GlobalJobId") or "").partition("#")[0] or default or "unknown"
+
+
+def job_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
+    """The row of a job ad; Rejected where it has no id, submitter, submission or status."""
+    cluster, proc = number_of(ad, "ClusterId"), number_of(ad, "ProcId")
+    status = STATUS.get(int(number_of(ad, "JobStatus") or 0))
+    submitter, submitted = submitter_of(ad), moment(ad, "QDate")
+    if cluster is None or proc is None or status is None or submitter is None or submitted is None:
+        raise Rejected("no ClusterId, ProcId, JobStatus, QDate or user")
+    completed = moment(ad, "CompletionDate") if status == "completed" else None
+    starts = int(number_of(ad, "NumShadowStarts", "NumJobStarts") or 0)
+    request = {name: number_of(ad, name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")}
+    return {
+        "snapshot": snapshot,
+        "seen_at": moment(ad, "ServerTime") or seen_at,
+        "job_id": f"{int(cluster)}.{int(proc)}",
+        "schedd": schedd_of(ad, schedd),
+        "submitter": submitter,
+        "owner": text_of(ad, "Owner"),
+        "accounting_group": text_of(ad, "AcctGroup"),
+        "project": text_of(ad, "ProjectName"),
+        "submitted_at": submitted,
+        "status": status,
+        "entered_status_at": moment(ad, "EnteredCurrentStatus"),
+        "first_started_at": moment(ad, "JobStartDate"),
+        "started_at": moment(ad, "JobCurrentStartDate"),
+        "executing_at": moment(ad, "JobCurrentStartExecutingDate"),
+        "completed_at": completed,
+        "priority": int(number_of(ad, "JobPrio") or 0),
+        "request_cpus": request["RequestCpus"] if request["RequestCpus"] is not None else 1.0,
+        "request_memory_mib": request["RequestMemory"] or 0.0,
+        "request_disk_mib": (request["RequestDisk"] or 0.0) / 1024,
+        "request_gpus": int(request["RequestGPUs"] or 0),
+        "requirements": source_of(ad, "Requirements") or "true",
+        "require_gpus": source_of(ad, "RequireGPUs"),
+        "rank": source_of(ad, "Rank"),
+        "concurrency_limits": text_of(ad, "ConcurrencyLimits"),
+        "image": text_of(ad, "ContainerImageFullPath", "ContainerImage", "SingularityImage", "DockerImage"),
+        "delivery": text_of(ad, "ContainerImageSource"),
+        "input_mib": number_of(ad, "TransferInputSizeMB"),
+        "run_s": _run_s(ad, completed),
+        "wall_s": number_of(ad, "RemoteWallClockTime"),
+        "n_starts": starts,
+        "n_vacates": int(number_of(ad, "NumVacates") or 0),
+        "n_holds": int(number_of(ad, "NumHolds") or 0),
+        "slot": text_of(ad, "RemoteHost", "LastRemoteHost"),
+        "exit_code": _whole(number_of(ad, "ExitCode")),
+        "ad": _job_text(ad, request),
+    }
+
+
+def _run_s(ad: Ad, completed: pd.Timestamp | None) -> float | None:
+    """How long the attempt that completed ran: the activation's own measure, else its dates [s]."""
+    if completed is None:
+        return None
+    measured = number_of(ad, "ActivationExecutionDuration", "LastActivationExecutionDuration")
+    began = moment(ad, "JobCurrentStartExecutingDate", "JobCurrentStartDate")
+    if measured is not None and measured >= 0:
+        return measured
+    return None if began is None else max(0.0, (completed - began).total_seconds())
+
+
+def _job_text(ad: Ad, request: dict[str, float | None]) -> str:
+    """The ad as text with its requests evaluated: in the ad they may hang on usage that isn't kept."""
+    text = print_ad(ad)
+    held = parse_one(text)
+    for name, value in request.items():
+        if value is not None and number_of(held, name) != value:
+            held[name] = int(value) if value == int(value) else value
+    return " ".join(str(held).split())
+
+
+def attempts_frame(epochs: Iterable[Ad], *, schedd: str = "") -> Framed:
+    """Give a row per job start from job epoch ads (condor_history -epochs); jobs' attempts in order.
+
+    An epoch ad is written when an attempt ends; its EpochWriteDate is the end.
+    """
+    rows: list[Row] = []
+    rejects: Counter[str] = Counter()
+    for ad in epochs:
+        try:
+            rows.append(_attempt_row(ad, schedd))
+        except Rejected as reason:
+            rejects[str(reason)] += 1
+    rows.sort(key=lambda row: (row["schedd"], row["job_id"], row["started_at"]))
+    for _, group in itertools.groupby(rows, key=lambda row: (row["schedd"], row["job_id"])):
+        before: Any = None
+        for row in group:
+            row["ready_at"] = before if before is not None else row["ready_at"]
+            before = row["ended_at"]
+    columns = [column.name for column in describe("attempts")]
+    return Framed(conform(pd.DataFrame(rows, columns=columns), "attempts"), rejects)
+
+
+def _attempt_row(ad: Ad, schedd: str) -> Row:
+    cluster, proc = number_of(ad, "ClusterId"), number_of(ad, "ProcId")
+    started, submitted, submitter = moment(ad, "JobCurrentStartDate", "ShadowBday"), moment(ad, "QDate"), submitter_of(ad)
+    if cluster is None or proc is None or started is None or submitted is None or submitter is None:
+        raise Rejected("no ClusterId, ProcId, QDate, start or user")
+    slot = text_of(ad, "RemoteHost", "LastRemoteHost")
+    return {
+        "job_id": f"{int(cluster)}.{int(proc)}",
+        "schedd": schedd_of(ad, schedd),
+        "submitter": submitter,
+        "attempt": int(number_of(ad, "NumShadowStarts", "RunInstanceID") or 1),
+        "ready_at": submitted,
+        "matched_at": moment(ad, "LastMatchTime"),
+        "started_at": started,
+        "executing_at": moment(ad, "JobCurrentStartExecutingDate"),
+        "ended_at": moment(ad, "EpochWriteDate"),
+        "slot": slot,
+        "machine": slot.rsplit("@", 1)[-1] if slot else None,
+        "device_ids": text_of(ad, "AssignedGPUs"),
+        "cpus": number_of(ad, "CpusProvisioned"),
+        "memory_mib": number_of(ad, "MemoryProvisioned"),
+        "gpus": _whole(number_of(ad, "GPUsProvisioned")),
+        "outcome": _outcome(ad),
+    }
+
+
+def _outcome(ad: Ad) -> str:
+    """How an attempt ended: its time of exit tells whether the job did so itself (ToE, the manual's epoch attributes)."""
+    status = STATUS.get(int(number_of(ad, "JobStatus") or 0))
+    exit_note = value_of(ad, "ToE")
+    if isinstance(exit_note, Ad) and text_of(exit_note, "How") == "OF_ITS_OWN_ACCORD":
+        return "done" if (number_of(ad, "ExitCode") or 0) == 0 else "failed"
+    if status in {"held", "removed"}:
+        return str(status)
+    if number_of(ad, "VacateReasonCode") == 1008:
+        return "lost"
+    return "done" if status == "completed" else "evicted"
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

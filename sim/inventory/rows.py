@@ -1,0 +1,60 @@
+"""Rows that become a frame, and the ads that could not become a row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from sim.classads.ads import Ad, number_of
+from sim.errors import FrameError
+from sim.schema import conform, describe
+
+Row = dict[str, Any]
+
+
+class Framed(NamedTuple):
+    """A frame and how many ads were left out, by reason."""
+
+    frame: pd.DataFrame
+    rejects: Counter[str]
+
+
+class Rejected(Exception):  # noqa: N818  not an error of ours: one ad says nothing usable
+    """An ad that can't become a row; its text is the reason."""
+
+
+def framed(name: str, ads: Iterable[Ad], row_of: Callable[[Ad], Row | list[Row] | None]) -> Framed:
+    """Make the frame `name` from ads; `row_of` gives a row, several, none (not meant), or raises Rejected."""
+    rows: list[Row] = []
+    rejects: Counter[str] = Counter()
+    for ad in ads:
+        try:
+            found = row_of(ad)
+        except Rejected as reason:
+            rejects[str(reason)] += 1
+            continue
+        rows += found if isinstance(found, list) else [found] if found else []
+    columns = [column.name for column in describe(name)]
+    frame = pd.DataFrame(rows, columns=columns)
+    try:
+        return Framed(conform(frame, name), rejects)
+    except FrameError as error:
+        raise FrameError(f"{error}; {len(rows)} rows from ads") from error
+
+
+def moment(ad: Ad, *names: str) -> pd.Timestamp | None:
+    """The first of these attributes as a time; 0 and what lies outside 1970-2200 are missing."""
+    for name in names:
+        seconds = number_of(ad, name)
+        if seconds is not None and 0 < seconds < 7.3e9:
+            return pd.Timestamp(seconds, unit="s", tz="UTC")
+    return None
+
+
+def kib(ad: Ad, name: str) -> float | None:
+    """An attribute that counts KiB, in MiB."""
+    value = number_of(ad, name)
+    return None if value is None else value / 1024

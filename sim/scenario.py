@@ -1,0 +1,191 @@
+"""Scenario files: frozen models of scenarios/*.yaml; loading reports every mistake at once.
+
+Durations and sizes are written as people write them (``20 min``, ``7 d``).
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from sim.errors import InputError, ScenarioError
+from sim.units import parse_duration
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ValueError("expected a duration such as '20 min' or '7 d'")
+    try:
+        return parse_duration(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PoolSection(_Section):
+    """Where the machines come from: the bundled sample or a store's folder."""
+
+    source: str = "sample"
+
+
+class SupplySection(_Section):
+    """How capacity comes and goes: as the snapshots say, or as the last snapshot had it, for ever."""
+
+    model: Literal["recorded", "fixed"] = "recorded"
+
+
+class WorkloadSection(_Section):
+    """Which jobs arrive when: those of the pool's own record.
+
+    class_by : the job attribute whose value is a job's class; without it, the job's shape
+    """
+
+    source: Literal["recorded"] = "recorded"
+    class_by: str | None = None
+
+
+class PolicySection(_Section):
+    """What the daemons do and how fast; defaults are HTCondor's own (`param_info.in` of 23.9 and 25.14).
+
+    The delays were measured on 23.9.6 (docs/validation.md); they are properties of a version, not of a pool.
+    """
+
+    negotiator_interval: Positive = 60.0
+    negotiator_cycle_delay: Duration = 20.0
+    negotiator_min_interval: Duration = 5.0
+    cycle_overhead: Duration = 0.05
+    schedd_min_interval: Duration = 5.0
+    priority_halflife: Positive = 86400.0
+    default_prio_factor: float = Field(default=1000.0, gt=0)
+    prio_factors: dict[str, float] = Field(default_factory=dict)
+    claim_worklife: float = 1200.0
+    claim_leftovers: bool = True
+    claim_reuse: bool = True
+    reschedule: bool = True
+    consider_preemption: bool = True
+    one_match_per_slot: bool = True
+    job_lease: Duration = 2400.0
+    lease_slack: Duration = 9.0
+    classad_lifetime: Duration = 900.0
+    update_delay_low: Duration = 1.0
+    update_delay_high: Duration = 2.0
+    match_to_start: Duration = 1.05
+    match_to_start_tail: Duration = 0.1
+    reuse_to_start: Duration = 1.04
+    reuse_slow_share: float = Field(default=1 / 3, ge=0, le=1)
+    reuse_slow_extra: Duration = 1.03
+    run_overhead: Duration = 0.1
+    device_release_poll: Duration = 0.0
+    image_start: Duration = 0.0
+
+
+class RunSection(_Section):
+    """What is run: how often, with which seed, and until when.
+
+    horizon : length of a run; without it, until the last job of the workload has ended or can't start any more
+    """
+
+    seed: int = Field(default=1, ge=0)
+    replications: int = Field(default=10, ge=1, le=10_000)
+    horizon: Positive | None = None
+
+
+class Scenario(_Section):
+    """A whole scenario file."""
+
+    title: str = ""
+    pool: PoolSection = PoolSection()
+    supply: SupplySection = SupplySection()
+    workload: WorkloadSection = WorkloadSection()
+    policy: PolicySection = PolicySection()
+    run: RunSection = RunSection()
+
+
+def bundled() -> dict[str, Path]:
+    """The scenarios that come with poolscope: name → file."""
+    inside = Path(str(resources.files("sim"))) / "scenarios"
+    folder = inside if inside.is_dir() else Path(str(resources.files("sim"))).parent / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load(name: str | Path, overrides: tuple[str, ...] = ()) -> Scenario:
+    """Read a scenario file, or a bundled one by name; ``key=value`` overrides reach into sections with dots.
+
+    Raises
+    ------
+    ScenarioError : not there, no YAML, or mistakes, all of them listed with path, value and what was expected
+    """
+    path = Path(name)
+    if not path.is_file():
+        known = bundled()
+        if str(name) not in known:
+            raise ScenarioError(
+                f"{name}: no such scenario file; the bundled ones are {', '.join(known) or 'none'}"
+            )
+        path = known[str(name)]
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: no YAML ({' '.join(str(error).split())[:200]})") from error
+    return parse(content if content is not None else {}, where=str(path), overrides=overrides)
+
+
+def parse(content: object, *, where: str, overrides: tuple[str, ...] = ()) -> Scenario:
+    """Check the content of a scenario; see `load`."""
+    if not isinstance(content, dict):
+        raise ScenarioError(
+            f"{where}: expected sections such as pool: and run:, found {type(content).__name__}"
+        )
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Scenario.model_validate(content)
+    except ValidationError as error:
+        raise ScenarioError("\n".join(f"{where}: {line}" for line in _mistakes(error))) from error
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ScenarioError(f"--set {override!r}: expected key=value such as run.seed=7")
+    target = content
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise ScenarioError(f"--set {override!r}: {key!r} is no section")
+    target[keys[-1]] = yaml.safe_load(value)
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    lines = []
+    for mistake in error.errors():
+        place = ".".join(str(part) for part in mistake["loc"])
+        if mistake["type"] == "extra_forbidden":
+            section = _section(mistake["loc"][:-1])
+            known = ", ".join(section.model_fields)
+            lines.append(f"{place}: unknown key; expected one of {known}")
+        else:
+            found = repr(mistake["input"])[:60]
+            lines.append(f"{place}: found {found}; {mistake['msg'][:1].lower()}{mistake['msg'][1:]}")
+    return lines
+
+
+def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Scenario
+    for key in path:
+        annotation = section.model_fields[str(key)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return section
