@@ -1,0 +1,36 @@
+"""The collector daemon's slot ads → frames "slots" and "devices"."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from collectors.daemons import Daemons
+from collectors.source import Moment, Reading
+from sim.errors import InputError
+from sim.inventory import devices_frame, slots_frame
+
+
+class PoolSource:
+    """All slots of a pool and their devices."""
+
+    name = "pool"
+
+    def __init__(self, daemons: Daemons) -> None:
+        self.daemons = daemons
+
+    def read(self, moment: Moment) -> Reading:
+        """Ask for all slot ads; InputError for a pool without slots or without GPUs."""
+        return read_slots(self.daemons.slots(), moment, f"collector {self.daemons.address}")
+
+
+def read_slots(ads: list[object], moment: Moment, where: str) -> Reading:
+    """Make the frames of a pool's slot ads; InputError if there is no slot, or no GPU in any."""
+    slots = slots_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
+    devices = devices_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
+    if slots.frame.empty:
+        raise InputError(f"{where}: the pool has no slots; check that its startds run and report to this collector")
+    if devices.frame.empty:
+        raise InputError(
+            f"{where}: {len(slots.frame)} slots, but no GPU in any; poolscope watches GPU pools: check `use feature : GPUs`"
+        )
+    return Reading({"slots": slots.frame, "devices": devices.frame}, Counter(slots.rejects))

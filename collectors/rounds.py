@@ -1,0 +1,113 @@
+"""Rounds of collecting: each asks every source once and writes one snapshot."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+import sim
+from collectors.daemons import Daemons, address_of
+from collectors.history import HistorySource
+from collectors.negotiator import NegotiatorSource
+from collectors.pool import PoolSource
+from collectors.schedd import ScheddSource
+from collectors.source import Moment, Source
+from sim.errors import InputError, PoolscopeError, SourceError
+from sim.store import Snapshot, Store, snapshot_id
+
+FLOOR_S = 60.0  # a remote tool has no use for less than a negotiation period (fact sheet §6.4)
+JITTER = 0.1
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round did: the snapshot's id, and per source rows, seconds and error (a sentence or None)."""
+
+    snapshot: str
+    sources: dict[str, dict[str, Any]]
+
+
+def live_sources(pool: str) -> list[Source]:
+    """Every source of a live pool; the slots first, because without them there is no snapshot."""
+    daemons = Daemons(pool)
+    return [PoolSource(daemons), ScheddSource(daemons), HistorySource(daemons), NegotiatorSource(daemons)]
+
+
+def collect_once(sources: Sequence[Source], store: Store) -> Round:
+    """Ask every source once and write a snapshot.
+
+    The first source must answer: without slots nothing is written. Another's failure is noted and stops nobody.
+
+    Raises
+    ------
+    SourceError, InputError : the first source failed
+    StoreError : the store can't be written
+    """
+    at = pd.Timestamp.now(tz="UTC").floor("us")
+    moment = Moment(at, snapshot_id(at.to_pydatetime()))
+    frames: dict[str, list[pd.DataFrame]] = {}
+    told: dict[str, dict[str, Any]] = {}
+    for place, source in enumerate(sources):
+        began = time.monotonic()
+        try:
+            reading = source.read(moment)
+        except PoolscopeError as error:
+            if place == 0:
+                raise
+            told[source.name] = {"rows": 0, "seconds": round(time.monotonic() - began, 3), "error": str(error)}
+            continue
+        for name, frame in reading.frames.items():
+            frames.setdefault(name, []).append(frame)
+        told[source.name] = {"rows": reading.rows, "seconds": round(time.monotonic() - began, 3), "error": None}
+        if reading.rejects:
+            told[source.name]["rejects"] = dict(reading.rejects)
+    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
+    meta = {"sources": told, "version": sim.__version__}
+    store.append(Snapshot(moment.snapshot, at.to_pydatetime(), joined, meta))
+    return Round(moment.snapshot, told)
+
+
+def check_interval(every_s: float, pool: str, *, test_pool: bool) -> None:
+    """Refuse to ask a pool more often than is polite; InputError says what is allowed."""
+    if every_s >= FLOOR_S:
+        return
+    host = address_of(pool).rpartition(":")[0].strip("[]")
+    if not test_pool:
+        raise InputError(f"--every {every_s:g} s: at least {FLOOR_S:g} s; a loopback pool may be asked more often with --test-pool")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback or every_s <= 0:
+        raise InputError(f"--test-pool is for a pool on a loopback address such as 127.0.0.1:9618, found {host!r}")
+
+
+def collect_every(
+    sources: Sequence[Source],
+    store: Store,
+    every_s: float,
+    *,
+    stop: threading.Event,
+    tell: Callable[[Round | PoolscopeError], None],
+    jitter: float = JITTER,
+) -> None:
+    """Collect until `stop` is set; the write in hand is finished. A round that fails is told and the next one tried.
+
+    every_s : from start to start [s]
+    jitter : share of `every_s` by which a start may be late [1]
+    """
+    due = time.monotonic()
+    while not stop.is_set():
+        try:
+            tell(collect_once(sources, store))
+        except (SourceError, InputError) as error:
+            tell(error)
+        due = max(due + every_s, time.monotonic())
+        stop.wait(due - time.monotonic() + random.uniform(0, jitter * every_s))  # noqa: S311  politeness, no secret

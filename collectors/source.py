@@ -1,0 +1,49 @@
+"""What a source of data is: one method that reads, and says what it read.
+
+A live source asks a daemon, a recorded one reads files; both hand over the same frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The round of collecting that a reading belongs to: when it was (UTC) and the id of its snapshot."""
+
+    at: pd.Timestamp
+    snapshot: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Frames by name, and how many ads were left out, by reason."""
+
+    frames: Mapping[str, pd.DataFrame]
+    rejects: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all frames together."""
+        return sum(len(frame) for frame in self.frames.values())
+
+
+class Source(Protocol):
+    """Something that can be read: live or recorded."""
+
+    name: str
+
+    def read(self, moment: Moment) -> Reading:
+        """Read what there is now.
+
+        Raises
+        ------
+        SourceError : the daemon or server can't be reached
+        InputError : what was read is not what it should be
+        """
+        ...

@@ -1,0 +1,66 @@
+"""The console script: one command per file in `commands`, loaded when it is called, errors in one place."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+import sim
+from sim.errors import PoolscopeError
+
+COMMANDS = {
+    "serve": "the dashboard",
+    "collect": "snapshots of a pool into the store",
+    "match": "what a requirements expression costs",
+    "simulate": "one run of a scenario, observed beside simulated",
+}
+
+
+class LateGroup(click.Group):
+    """Commands that are imported when they are called, for start-up time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of a user's day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, None for an unknown one."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"dashboard.commands.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LateGroup)
+@click.version_option(sim.__version__, prog_name="poolscope")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the store; also after the command.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; also after the command.")
+@click.pass_context
+def cli(ctx: click.Context, data: Path | None, as_json: bool) -> None:
+    """Watch and simulate an HTCondor GPU pool: waits, and what a requirements expression costs."""
+    ctx.obj = {"data": data, "json": as_json}
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one sentence and an exit code (design §8)."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except PoolscopeError as error:
+        click.echo(f"poolscope: {error}", err=True)
+        sys.exit(error.exit_code)
