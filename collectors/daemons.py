@@ -49,7 +49,9 @@ def ask(where: str, question: Callable[[], Answer], *, deadline_s: float = DEADL
     if answers:
         return answers[0]
     if not errors:
-        raise SourceError(f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped")
+        raise SourceError(
+            f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped"
+        )
     if isinstance(errors[0], htcondor2.HTCondorException):
         raise SourceError(
             f"{where}: unreachable or refused; check the address, that the daemon runs, and that it lets you READ "
@@ -89,7 +91,9 @@ class Daemons:
 
     def schedds(self) -> Ads:
         """The schedds' location ads."""
-        return self._query(htcondor2.AdType.Schedd, ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"])
+        return self._query(
+            htcondor2.AdType.Schedd, ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
+        )
 
     def queue(self, schedd: Any) -> Ads:
         """The ads of all jobs in a schedd's queue."""
@@ -99,7 +103,9 @@ class Daemons:
     def history(self, schedd: Any, since: str | None = None) -> Ads:
         """The ads of jobs that left a schedd's queue, newest first, back to the one called `since`."""
         where = f"history of schedd {schedd.get('Name', '?')}"
-        return list(ask(where, lambda: htcondor2.Schedd(schedd).history(match=-1, **_since(since)), deadline_s=60.0))
+        return list(
+            ask(where, lambda: htcondor2.Schedd(schedd).history(match=-1, **_since(since)), deadline_s=60.0)
+        )
 
     def epochs(self, schedd: Any) -> Ads:
         """One ad per execution attempt, newest first; needs JOB_EPOCH_HISTORY."""

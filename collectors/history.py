@@ -31,14 +31,18 @@ class HistorySource:
         rejects = Counter[str]()
         for schedd in self.daemons.schedds():
             name = str(schedd.get("Name", ""))
-            ended = jobs_frame(self.daemons.history(schedd), seen_at=moment.at, snapshot=moment.snapshot, schedd=name)
+            ended = jobs_frame(
+                self.daemons.history(schedd), seen_at=moment.at, snapshot=moment.snapshot, schedd=name
+            )
             try:
                 tried = attempts_frame(self.daemons.epochs(schedd), schedd=name)
             except SourceError:  # the schedd has no JOB_EPOCH_HISTORY; it was reached a moment ago
                 tried = attempts_frame([])
                 rejects["job epochs not available"] += 1
             frames["jobs"].append(self._new("jobs", ended.frame, ["schedd", "job_id"]))
-            frames["attempts"].append(self._new("attempts", tried.frame, ["schedd", "job_id", "started_at", "ended_at"]))
+            frames["attempts"].append(
+                self._new("attempts", tried.frame, ["schedd", "job_id", "started_at", "ended_at"])
+            )
             rejects += ended.rejects + tried.rejects
         return Reading({kind: pd.concat(parts, ignore_index=True) for kind, parts in frames.items()}, rejects)
 

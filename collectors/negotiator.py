@@ -28,6 +28,12 @@ class NegotiatorSource:
             try:
                 people += self.daemons.priorities(negotiator)
             except SourceError:
-                people += [ad for ad in self.daemons.accounting() if ad.get("NegotiatorName") in {None, negotiator.get("Name")}]
+                people += [
+                    ad
+                    for ad in self.daemons.accounting()
+                    if ad.get("NegotiatorName") in {None, negotiator.get("Name")}
+                ]
         priorities = priorities_frame(people, seen_at=moment.at, snapshot=moment.snapshot)
-        return Reading({"cycles": cycles.frame, "priorities": priorities.frame}, cycles.rejects + priorities.rejects)
+        return Reading(
+            {"cycles": cycles.frame, "priorities": priorities.frame}, cycles.rejects + priorities.rejects
+        )

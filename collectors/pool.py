@@ -28,7 +28,9 @@ def read_slots(ads: list[object], moment: Moment, where: str) -> Reading:
     slots = slots_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
     devices = devices_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
     if slots.frame.empty:
-        raise InputError(f"{where}: the pool has no slots; check that its startds run and report to this collector")
+        raise InputError(
+            f"{where}: the pool has no slots; check that its startds run and report to this collector"
+        )
     if devices.frame.empty:
         raise InputError(
             f"{where}: {len(slots.frame)} slots, but no GPU in any; poolscope watches GPU pools: check `use feature : GPUs`"

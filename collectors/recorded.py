@@ -52,7 +52,9 @@ class RecordedSource:
                 ads[kind_of(ad)].append(ad)
         if not any(ads[kind] for kind in ("slot", "job", "epoch", "negotiator", "priority")):
             where = ", ".join(str(path) for path in self.paths)
-            raise InputError(f"{where}: no slot, job, negotiator or accounting ad; expected condor_status or condor_q output")
+            raise InputError(
+                f"{where}: no slot, job, negotiator or accounting ad; expected condor_status or condor_q output"
+            )
         reading: dict[str, Any] = {}
         if ads["slot"]:
             reading.update(read_slots(ads["slot"], moment, str(self.paths[0])).frames)
@@ -63,14 +65,18 @@ class RecordedSource:
         if ads["negotiator"]:
             reading["cycles"] = cycles_frame(ads["negotiator"]).frame
         if ads["priority"]:
-            reading["priorities"] = priorities_frame(ads["priority"], seen_at=moment.at, snapshot=moment.snapshot).frame
+            reading["priorities"] = priorities_frame(
+                ads["priority"], seen_at=moment.at, snapshot=moment.snapshot
+            ).frame
         return Reading(reading, {"other kinds of ad": len(ads["other"])} if ads["other"] else {})
 
     def _files(self) -> list[Path]:
         found: list[Path] = []
         for path in self.paths:
             if path.is_dir():
-                found += sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+                found += sorted(
+                    file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")
+                )
             elif path.is_file():
                 found.append(path)
             else:

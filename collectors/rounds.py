@@ -61,11 +61,19 @@ def collect_once(sources: Sequence[Source], store: Store) -> Round:
         except PoolscopeError as error:
             if place == 0:
                 raise
-            told[source.name] = {"rows": 0, "seconds": round(time.monotonic() - began, 3), "error": str(error)}
+            told[source.name] = {
+                "rows": 0,
+                "seconds": round(time.monotonic() - began, 3),
+                "error": str(error),
+            }
             continue
         for name, frame in reading.frames.items():
             frames.setdefault(name, []).append(frame)
-        told[source.name] = {"rows": reading.rows, "seconds": round(time.monotonic() - began, 3), "error": None}
+        told[source.name] = {
+            "rows": reading.rows,
+            "seconds": round(time.monotonic() - began, 3),
+            "error": None,
+        }
         if reading.rejects:
             told[source.name]["rejects"] = dict(reading.rejects)
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
@@ -80,13 +88,17 @@ def check_interval(every_s: float, pool: str, *, test_pool: bool) -> None:
         return
     host = address_of(pool).rpartition(":")[0].strip("[]")
     if not test_pool:
-        raise InputError(f"--every {every_s:g} s: at least {FLOOR_S:g} s; a loopback pool may be asked more often with --test-pool")
+        raise InputError(
+            f"--every {every_s:g} s: at least {FLOOR_S:g} s; a loopback pool may be asked more often with --test-pool"
+        )
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback or every_s <= 0:
-        raise InputError(f"--test-pool is for a pool on a loopback address such as 127.0.0.1:9618, found {host!r}")
+        raise InputError(
+            f"--test-pool is for a pool on a loopback address such as 127.0.0.1:9618, found {host!r}"
+        )
 
 
 def collect_every(

@@ -25,7 +25,9 @@ class ScheddSource:
         frames, rejects = [], Counter[str]()
         for schedd in self.daemons.schedds():
             queue = self.daemons.queue(schedd)
-            made = jobs_frame(queue, seen_at=moment.at, snapshot=moment.snapshot, schedd=str(schedd.get("Name", "")))
+            made = jobs_frame(
+                queue, seen_at=moment.at, snapshot=moment.snapshot, schedd=str(schedd.get("Name", ""))
+            )
             frames.append(made.frame)
             rejects += made.rejects
         return Reading({"jobs": pd.concat(frames, ignore_index=True) if frames else empty("jobs")}, rejects)

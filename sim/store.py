@@ -90,7 +90,9 @@ class Store:
         except OSError as error:
             for path in written:
                 path.unlink(missing_ok=True)
-            raise StoreError(f"{self.path}: can't write ({error.strerror or error}); check space and permissions") from error
+            raise StoreError(
+                f"{self.path}: can't write ({error.strerror or error}); check space and permissions"
+            ) from error
 
     def _taken_out(self, name: str, frame: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:
         """The frame with keys instead of ad texts; texts that are new go into a file of their own."""
@@ -100,7 +102,9 @@ class Store:
         texts = dict(zip(keys, frame["ad"], strict=True))
         new = {key: text for key, text in texts.items() if key not in self._texts}
         if new:
-            self._write(TEXTS, pd.DataFrame({"key": list(new), "ad": list(new.values())}), snapshot, suffix=f"-{name}")
+            self._write(
+                TEXTS, pd.DataFrame({"key": list(new), "ad": list(new.values())}), snapshot, suffix=f"-{name}"
+            )
             self._texts.update(new)
         return frame.assign(ad=keys)
 
@@ -121,8 +125,15 @@ class Store:
                 continue
             frame = self._scan(files)
             order = [_TIMES[name]] if name in _TIMES else list(frame.columns[:1])
-            by = [column for column in ("name", "machine", "job_id", "submitter") if column in frame and name in {"slots", "devices", "jobs", "priorities"}]
-            _write_parquet(folder / f"day-{uuid.uuid4().hex[:8]}.parquet", frame.sort_values([*by, *order], ignore_index=True))
+            by = [
+                column
+                for column in ("name", "machine", "job_id", "submitter")
+                if column in frame and name in {"slots", "devices", "jobs", "priorities"}
+            ]
+            _write_parquet(
+                folder / f"day-{uuid.uuid4().hex[:8]}.parquet",
+                frame.sort_values([*by, *order], ignore_index=True),
+            )
             for file in files:
                 file.unlink()
             merged += len(files)
@@ -140,7 +151,9 @@ class Store:
         for file in sorted((self.path / "snapshots").glob("*.json")):
             try:
                 record = json.loads(file.read_text(encoding="utf-8"))
-                rows.append({"id": record.pop("id"), "taken_at": pd.Timestamp(record.pop("taken_at")), "meta": record})
+                rows.append(
+                    {"id": record.pop("id"), "taken_at": pd.Timestamp(record.pop("taken_at")), "meta": record}
+                )
             except (OSError, ValueError, KeyError):
                 self._problem(file)
         frame = pd.DataFrame(rows, columns=["id", "taken_at", "meta"])
@@ -203,7 +216,9 @@ class Store:
                 files = self._readable(sorted((self.path / f"frame={name}").glob("day=*/*.parquet")))
                 if files:
                     listed = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
-                    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608
+                    connection.execute(
+                        f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)"
+                    )  # noqa: S608
                 else:
                     connection.register(name, empty(name))
             return connection.execute(sql, dict(parameters or {})).df()
@@ -233,15 +248,23 @@ class Store:
         values: Mapping[str, Any] | None = None,
         columns: Iterable[str] | None = None,
     ) -> pd.DataFrame:
-        wanted = ", ".join(f'"{column}"' for column in columns) if columns is not None else "* EXCLUDE (day, frame)"
+        wanted = (
+            ", ".join(f'"{column}"' for column in columns)
+            if columns is not None
+            else "* EXCLUDE (day, frame)"
+        )
         where = " AND ".join(conditions) or "true"
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             sql = f"SELECT {wanted} FROM read_parquet($files, union_by_name = true, hive_partitioning = true) WHERE {where}"  # noqa: S608
             try:
-                return connection.execute(sql, {"files": [str(file) for file in files], **(values or {})}).df()
+                return connection.execute(
+                    sql, {"files": [str(file) for file in files], **(values or {})}
+                ).df()
             except duckdb.Error as error:
-                raise StoreError(f"{self.path}: can't be read ({str(error).splitlines()[0][:150]})") from error
+                raise StoreError(
+                    f"{self.path}: can't be read ({str(error).splitlines()[0][:150]})"
+                ) from error
 
     def _readable(self, files: list[Path]) -> list[Path]:
         """The files that are whole Parquet files; others are reported and skipped."""
@@ -301,5 +324,3 @@ def _replace(target: Path, content: bytes) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-
-

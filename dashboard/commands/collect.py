@@ -17,9 +17,13 @@ from sim.units import parse_duration
 @click.option("--pool", default="127.0.0.1", show_default=True, help="HOST[:PORT] of the pool's collector.")
 @click.option("--once", is_flag=True, help="One snapshot (the default without --every).")
 @click.option("--every", help="A snapshot every so often, such as 5m, until stopped.")
-@click.option("--test-pool", is_flag=True, help="A loopback pool: it may be asked more often than once a minute.")
+@click.option(
+    "--test-pool", is_flag=True, help="A loopback pool: it may be asked more often than once a minute."
+)
 @shared
-def collect(pool: str, once: bool, every: str | None, test_pool: bool, data: Path | None, as_json: bool) -> None:
+def collect(
+    pool: str, once: bool, every: str | None, test_pool: bool, data: Path | None, as_json: bool
+) -> None:
     """Take snapshots of slots, queue, history, negotiator and priorities."""
     from collectors.rounds import Round, check_interval, collect_every, collect_once, live_sources
     from sim.store import Store
@@ -34,7 +38,10 @@ def collect(pool: str, once: bool, every: str | None, test_pool: bool, data: Pat
         elif wants_json(as_json):
             print_json({"snapshot": result.snapshot, "sources": result.sources})
         else:
-            parts = [f"{name} {told['rows']}" + (f" ({told['error']})" if told["error"] else "") for name, told in result.sources.items()]
+            parts = [
+                f"{name} {told['rows']}" + (f" ({told['error']})" if told["error"] else "")
+                for name, told in result.sources.items()
+            ]
             click.echo(f"snapshot {result.snapshot}: {', '.join(parts)} rows")
 
     if not every:

@@ -56,7 +56,9 @@ def data_to_read(data: Path | None) -> Path:
     if not Store(path).is_empty():
         return path
     if explicit:
-        raise InputError(f"--data {path}: no data; collect some with `poolscope collect --once --pool HOST --data {path}`")
+        raise InputError(
+            f"--data {path}: no data; collect some with `poolscope collect --once --pool HOST --data {path}`"
+        )
     click.echo("no data of your own yet: using the bundled sample, a recorded real pool", err=True)
     return sample_path()
 

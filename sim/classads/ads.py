@@ -30,7 +30,9 @@ _VOLATILE = re.compile(
       |cpubusy|cpuisbusy|virtualmemory|totalvirtual|disk_?usage|islocalstartd|numpids|utsnameversion|expected).*
     )$"""
 )  # fmt: skip
-_PRIVATE = re.compile(r"(?i)^(env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|.*secret.*|.*token.*|.*password.*|.*claimid.*|x509.*)$")
+_PRIVATE = re.compile(
+    r"(?i)^(env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|.*secret.*|.*token.*|.*password.*|.*claimid.*|x509.*)$"
+)
 _KEPT = frozenset({"lastheardfrom_never", "totaldisk", "totalslotdisk"})
 
 
@@ -52,7 +54,9 @@ def parse_ads(text: str, *, where: str) -> list[Ad]:
     except InputError:
         raise
     except Exception as error:  # classad2 and the XML parser raise many kinds
-        raise InputError(f"{where}: no ClassAd ({' '.join(str(error).split())[:120]}); {_EXPECTED}") from error
+        raise InputError(
+            f"{where}: no ClassAd ({' '.join(str(error).split())[:120]}); {_EXPECTED}"
+        ) from error
     if not ads and head:
         raise InputError(f"{where}: no ClassAd found; {_EXPECTED}")
     return ads
@@ -141,7 +145,9 @@ def _long_ad(block: list[tuple[int, str]], where: str) -> Ad | None:
         try:
             ad[name] = classad2.ExprTree(value.strip())
         except (classad2.ClassAdException, ValueError) as error:
-            raise InputError(f"{where}, line {number}: the value of {name} is no ClassAd expression") from error
+            raise InputError(
+                f"{where}, line {number}: the value of {name} is no ClassAd expression"
+            ) from error
     return parse_one(str(ad)) if len(ad) else None
 
 
@@ -206,7 +212,9 @@ def _plain(value: Any, ad: Ad) -> Any:
     if isinstance(value, classad2.Value):
         return None
     if isinstance(value, list):
-        return [_plain(item.eval(scope=ad) if isinstance(item, classad2.ExprTree) else item, ad) for item in value]
+        return [
+            _plain(item.eval(scope=ad) if isinstance(item, classad2.ExprTree) else item, ad) for item in value
+        ]
     return value
 
 
@@ -214,7 +222,12 @@ def number_of(ad: Ad, *names: str) -> float | None:
     """The first of these attributes that is a finite number."""
     for name in names:
         value = value_of(ad, name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18 and value == value:
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and abs(value) < 1e18
+            and value == value
+        ):
             return float(value)
     return None
 

@@ -73,6 +73,22 @@ class Run:
     cycles: pd.DataFrame
     probes: pd.DataFrame
     manifest: dict[str, Any]
+    observed: pd.DataFrame
+    observed_evictions: int
+
+    @property
+    def goodput(self) -> float:
+        """The share of execution time in attempts that completed [1]; NaN without any."""
+        ended = self.attempts[self.attempts["ended_at"].notna()]
+        length = (ended["ended_at"] - ended["started_at"]).dt.total_seconds()
+        total = float(length.sum())
+        return float(length[ended["outcome"] == "done"].sum()) / total if total else float("nan")
+
+    @property
+    def makespan_s(self) -> float:
+        """From the run's start to the last end of an attempt [s]; NaN without any."""
+        last = self.attempts["ended_at"].max()
+        return float("nan") if pd.isna(last) else float(last.timestamp() - self.manifest["start"])
 
     @property
     def evictions(self) -> int:
@@ -123,14 +139,16 @@ def simulate(
         ],
     )
     end_s = pool.run(horizon, (lambda share: tell(0.05 + 0.95 * share, "simulating")) if progress else None)
-    used = record.jobs.iloc[[job.row for job in jobs]].index
+    used = sorted(job.row for job in jobs)
     whole = jobs_frame(pool.recorder, record.jobs, record.start, horizon)
     return Run(
-        jobs=whole.loc[sorted(used)].reset_index(drop=True),
+        jobs=whole.iloc[used].reset_index(drop=True),
         attempts=attempts_frame(pool.recorder, record.jobs, record.start),
         cycles=cycles_frame(pool.recorder, record.start),
         probes=probes_frame(pool.recorder, record.start, end_s),
         manifest=_manifest(scenario, record, seed, jobs, horizon),
+        observed=record.jobs.iloc[used].reset_index(drop=True),
+        observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
     )
 
 

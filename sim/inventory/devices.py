@@ -101,7 +101,9 @@ def _property(ad: Ad, own: Ad | None, name: str) -> object:
     return None
 
 
-def _row(ad: Ad, name: str, machine: str, device_id: str, shares: int, seen_at: pd.Timestamp, snapshot: str) -> Row:
+def _row(
+    ad: Ad, name: str, machine: str, device_id: str, shares: int, seen_at: pd.Timestamp, snapshot: str
+) -> Row:
     own = _nested(ad, device_id)
     model = _property(ad, own, "DeviceName")
     uuid = str(value_of(own, "DeviceUuid") or "") if own is not None else ""
@@ -120,12 +122,16 @@ def _row(ad: Ad, name: str, machine: str, device_id: str, shares: int, seen_at: 
         "max_runtime": _number(_property(ad, own, "MaxSupportedVersion")),
         "driver": value if isinstance(value := _property(ad, own, "NvidiaDriver"), str) else None,
         "mig": mig,
-        "mig_parent": value if own is not None and isinstance(value := value_of(own, "ParentUuid"), str) else None,
+        "mig_parent": value
+        if own is not None and isinstance(value := value_of(own, "ParentUuid"), str)
+        else None,
         "shares": shares,
         "slot": name,
         "slot_type": slot_type(ad),
         "state": device_state(ad, device_id, seen_at),
-        "submitter": text_of(ad, "AccountingGroup", "RemoteUser") if slot_type(ad) != "partitionable" else None,
+        "submitter": text_of(ad, "AccountingGroup", "RemoteUser")
+        if slot_type(ad) != "partitionable"
+        else None,
     }
 
 

@@ -48,7 +48,9 @@ def job_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
         raise Rejected("no ClusterId, ProcId, JobStatus, QDate or user")
     completed = moment(ad, "CompletionDate") if status == "completed" else None
     starts = int(number_of(ad, "NumShadowStarts", "NumJobStarts") or 0)
-    request = {name: number_of(ad, name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")}
+    request = {
+        name: number_of(ad, name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
+    }
     return {
         "snapshot": snapshot,
         "seen_at": moment(ad, "ServerTime") or seen_at,
@@ -133,7 +135,11 @@ def attempts_frame(epochs: Iterable[Ad], *, schedd: str = "") -> Framed:
 
 def _attempt_row(ad: Ad, schedd: str) -> Row:
     cluster, proc = number_of(ad, "ClusterId"), number_of(ad, "ProcId")
-    started, submitted, submitter = moment(ad, "JobCurrentStartDate", "ShadowBday"), moment(ad, "QDate"), submitter_of(ad)
+    started, submitted, submitter = (
+        moment(ad, "JobCurrentStartDate", "ShadowBday"),
+        moment(ad, "QDate"),
+        submitter_of(ad),
+    )
     if cluster is None or proc is None or started is None or submitted is None or submitter is None:
         raise Rejected("no ClusterId, ProcId, QDate, start or user")
     slot = text_of(ad, "RemoteHost", "LastRemoteHost")

@@ -26,7 +26,10 @@ def is_capacity(ad: Ad) -> bool:
 
 def is_backfill(ad: Ad) -> bool:
     """Whether a slot offers devices a second time (fact sheet §3.2)."""
-    return flag_of(ad, "BackfillSlot", "SlotBackfill") or "backfill" in (text_of(ad, "Name") or "").split("@")[0].lower()
+    return (
+        flag_of(ad, "BackfillSlot", "SlotBackfill")
+        or "backfill" in (text_of(ad, "Name") or "").split("@")[0].lower()
+    )
 
 
 def slot_type(ad: Ad) -> str:

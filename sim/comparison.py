@@ -1,0 +1,79 @@
+"""Observed waits beside simulated ones, group by group, with the spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sim.waits import first_waits, group_labels, mean_wait, quantile, survival
+
+GROUPINGS = ("all", "gpu", "submitter", "class")
+_MEASURES = ("mean_s", "p50_s", "p90_s")
+
+
+def compare_waits(
+    observed: pd.DataFrame,
+    simulated: Sequence[pd.DataFrame],
+    classes: pd.Series,
+    simulated_classes: Sequence[pd.Series],
+) -> pd.DataFrame:
+    """Set the first waits of simulated runs beside the observed ones.
+
+    Parameters
+    ----------
+    observed : frame "jobs" as the pool had it
+    simulated : frame "jobs" of each run
+    classes, simulated_classes : class of each job, row for row
+
+    Returns
+    -------
+    by, group, n, n_censored (simulated, mean over runs), mean_s, p50_s, p90_s (means over runs), mean_low_s, mean_high_s
+    (5 and 95 % over runs), real_n_censored, real_mean_s, real_p50_s, real_p90_s [s]
+    """
+    real = _measured(observed, classes)
+    runs = [_measured(jobs, labels) for jobs, labels in zip(simulated, simulated_classes, strict=True)]
+    rows = []
+    for key, truth in real.items():
+        found = [run[key] for run in runs if key in run]
+        row = {"by": key[0], "group": key[1], "n": truth["n"]}
+        row["n_censored"] = float(np.mean([run["n_censored"] for run in found])) if found else 0.0
+        for measure in _MEASURES:
+            row[measure] = _mean([run[measure] for run in found])
+        means = [run["mean_s"] for run in found if run["mean_s"] == run["mean_s"]]  # noqa: PLR0124
+        row["mean_low_s"], row["mean_high_s"] = (
+            float(np.quantile(means, q)) if means else float("nan") for q in (0.05, 0.95)
+        )
+        row["real_n_censored"] = truth["n_censored"]
+        row |= {f"real_{measure}": truth[measure] for measure in _MEASURES}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def score(table: pd.DataFrame, *, at_least: int = 20) -> float:
+    """The mean absolute relative error of the groups' mean waits, groups of fewer jobs left out."""
+    big = table[table["n"] >= at_least]
+    return float(((big["mean_s"] - big["real_mean_s"]).abs() / big["real_mean_s"]).mean())
+
+
+def _mean(values: list[float]) -> float:
+    kept = [value for value in values if value == value]  # noqa: PLR0124
+    return float(np.mean(kept)) if kept and len(kept) * 2 > len(values) else float("nan")
+
+
+def _measured(jobs: pd.DataFrame, classes: pd.Series) -> dict[tuple[str, str], dict[str, float]]:
+    waits = first_waits(jobs)
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for by in GROUPINGS:
+        labels = group_labels(jobs, by, classes if by == "class" else None)
+        for group, part in waits.groupby(labels.to_numpy()):
+            curve = survival(part["wait_s"], part["started"])
+            found[by, str(group)] = {
+                "n": len(part),
+                "n_censored": int((~part["started"]).sum()),
+                "mean_s": mean_wait(part["wait_s"], part["started"]),
+                "p50_s": quantile(curve, 0.5),
+                "p90_s": quantile(curve, 0.9),
+            }
+    return found
