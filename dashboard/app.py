@@ -1,0 +1,106 @@
+"""The application: `create_app` puts shell, pages, downloads and headers together on Flask."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+import dash
+from dash import Dash, set_props
+
+from dashboard import api, security, shell
+from dashboard.components import notice
+from dashboard.data import Data
+from dashboard.pages import pool, requirements, runs, waits
+from dashboard.runs import Runs
+from dashboard.settings import Settings
+from sim.errors import PoolscopeError
+
+log = logging.getLogger("poolscope.dashboard")
+
+INDEX = """<!doctype html>
+<html lang="en">
+<head>
+{%metas%}
+<title>{%title%}</title>
+<script src="SCHEME"></script>
+{%favicon%}
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
+    """Make the dashboard over `data`.
+
+    Parameters
+    ----------
+    data : loaders over a store
+    settings : how it is served
+    runs_table : where long questions wait and answers lie
+    """
+    app = Dash(
+        __name__,
+        title="poolscope",
+        update_title="",
+        use_pages=True,
+        pages_folder="",
+        # Otherwise each index.html carries every page's layout.
+        suppress_callback_exceptions=True,
+        compress=True,
+        health_endpoint="healthz",
+        assets_ignore=r"early\.js",
+        on_error=report_error,
+        meta_tags=[{"name": "description", "content": "Watches and simulates an HTCondor GPU pool"}],
+    )
+    app.index_string = INDEX.replace("SCHEME", app.get_asset_url("early.js"))
+    dash.register_page("pool", path="/", name="Pool", title="Pool · poolscope", layout=pool.layout)
+    dash.register_page("waits", path="/waits", name="Waits", title="Waits · poolscope", layout=waits.layout)
+    dash.register_page(
+        "requirements",
+        path="/requirements",
+        name="Requirements",
+        title="Requirements · poolscope",
+        layout=requirements.layout,
+    )
+    dash.register_page("runs", path="/runs", name="Runs", title="Runs · poolscope", layout=runs.layout)
+    dash.register_page("not_found_404", path="/404", title="Not found · poolscope", layout=not_found)
+    app.layout = shell.layout()
+    shell.register(app, data)
+    pool.register(app, data)
+    waits.register(app, data, runs_table)
+    requirements.register(app, data, runs_table)
+    runs.register(app, runs_table)
+    api.register(app, data, runs_table)
+    security.protect(app)
+    compress_once(app)
+    return app
+
+
+def compress_once(app: Dash) -> None:
+    """Keep what was compressed of the files that never change; anew for each request it would cost a core."""
+    app.server.config["COMPRESS_ALGORITHM"] = ["zstd", "br", "gzip"]
+    app.server.config["COMPRESS_ZSTD_LEVEL"] = 9
+
+
+def not_found() -> dash.html.Div:
+    """The page for a path that leads nowhere."""
+    return dash.html.Div(
+        notice("There is no such page", "Take one of the pages at the left.", colour="yellow"),
+        className="page",
+    )
+
+
+def report_error(error: Exception) -> None:
+    """Show a failed callback to its user, with an id that stands in the log; without this they'd see nothing."""
+    if isinstance(error, PoolscopeError):
+        set_props("error", {"children": notice("That didn't work", str(error), colour="yellow")})
+        return
+    name = uuid.uuid4().hex[:8]
+    log.error("callback failed, id %s", name, exc_info=error)
+    text = f"A fault of ours, id {name}: the log has the details. Reload the page to try again."
+    set_props("error", {"children": notice("Something broke", text, colour="red")})

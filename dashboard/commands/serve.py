@@ -1,0 +1,142 @@
+"""`poolscope serve`: the dashboard and its workers, started and stopped together."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+import platformdirs
+
+import sim
+from dashboard.commands.options import data_to_read, shared
+from dashboard.runs import Runs
+from dashboard.settings import Settings
+from sim import scenario
+from sim.errors import InputError
+from sim.store import Store, sample_path
+
+STOP_AFTER_S = 5.0
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, envvar="POOLSCOPE_HOST", help="Address to listen on."
+)
+@click.option(
+    "--port",
+    default=8050,
+    show_default=True,
+    envvar="POOLSCOPE_PORT",
+    type=click.IntRange(0, 65535),
+    help="Port; 0 takes a free one.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    envvar="POOLSCOPE_WORKERS",
+    type=click.IntRange(1, 64),
+    help="Simulations at a time.",
+)
+@shared
+def serve(host: str, port: int, workers: int, data: Path | None, as_json: bool) -> None:
+    """Serve the dashboard until it is stopped (Ctrl+C)."""
+    store = data_to_read(data)
+    listening = listen(host, port)
+    settings = settings_for(store)
+    runs = Runs(settings.runs, model=sim.__version__)
+    processes = [start_worker(runs) for _ in range(workers)]
+    try:
+        serve_app(Store(store), settings, runs, listening)
+    finally:
+        listening.close()
+        stop_workers(processes)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything slow is done.
+
+    Raises
+    ------
+    InputError : the port is taken, or the address isn't this machine's
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(64)
+    except OSError as error:
+        made.close()
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"can't listen on {host} port {port}: {reason}; name another with --port") from error
+    return made
+
+
+def settings_for(store: Path) -> Settings:
+    """The settings for a store; the sample has its own scenario, which knows what a class is there."""
+    runs = Path(platformdirs.user_state_dir("poolscope")) / "runs"
+    if store != sample_path():
+        return Settings(runs=runs, source=str(store.resolve()))
+    class_by = scenario.load("sample").workload.class_by
+    return Settings(runs=runs, sample=True, class_by=class_by, source="sample", scenario="sample")
+
+
+def start_worker(runs: Runs) -> subprocess.Popen[bytes]:
+    """A worker process over the run table."""
+    return subprocess.Popen(  # noqa: S603 - this interpreter, our own module
+        [sys.executable, "-m", "dashboard.worker", str(runs.folder), runs.model], stdin=subprocess.DEVNULL
+    )
+
+
+def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.socket) -> None:
+    """Serve until a signal comes; the record's replay is asked for at once, so that Waits has its answer."""
+    # Late, because Dash takes a second to import and a taken port should be told before.
+    from waitress.server import create_server
+
+    from dashboard.app import create_app
+    from dashboard.data import Data
+    from dashboard.spec import replay_spec
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    data = Data(store, settings)
+    app = create_app(data, settings, runs)
+    runs.ask(replay_spec(data))
+    server = create_server(app.server, sockets=[listening], threads=8)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    click.echo(f"poolscope is at {address(listening)} (Ctrl+C stops it)")
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.close()
+
+
+def address(listening: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def stop_workers(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Let the workers put their runs back, then end those that don't."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(STOP_AFTER_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

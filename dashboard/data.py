@@ -1,0 +1,156 @@
+"""Named loaders over a store: each answer is kept until there is a newer snapshot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TypeVar
+
+import pandas as pd
+
+from dashboard import comparison, tables
+from dashboard.settings import Settings
+from sim.analysis import Answer, PoolView, Request, analyse
+from sim.store import Store
+
+WINDOW = pd.Timedelta(days=7)
+#: Snapshots read whole for "seen in the window": enough for the kinds of slots, bounded for a busy pool.
+VIEWED = 96
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the charts stand on: the latest snapshot and the window before it."""
+
+    snapshot: str
+    since: pd.Timestamp
+    until: pd.Timestamp
+    n_snapshots: int
+    condor_version: str
+    sample: bool
+
+
+class Data:
+    """Frames and answers for the pages, cached by the id of the latest snapshot."""
+
+    def __init__(
+        self, store: Store, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.settings = settings
+        self._store = store
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._held: dict[str, object] = {}
+        self._held_for = ""
+        self._answer = lru_cache(maxsize=256)(self._analyse)
+
+    def is_empty(self) -> bool:
+        """Tell whether the store holds no snapshot yet."""
+        return self._store.is_empty()
+
+    def coverage(self) -> Coverage:
+        """The latest snapshot and its window."""
+        return self._keep("coverage", self._coverage)
+
+    def age_s(self) -> float:
+        """Age of the latest snapshot; a recording is judged as of its own end, so the sample is never old [s]."""
+        if self.settings.sample:
+            return 0.0
+        return max(0.0, (pd.Timestamp(self._clock()) - self.coverage().until).total_seconds())
+
+    def devices(self) -> pd.DataFrame:
+        """Frame "devices" of the latest snapshot."""
+        return self._keep("devices", lambda: self._store.read("devices", snapshot=self.coverage().snapshot))
+
+    def counts(self, by: str) -> pd.DataFrame:
+        """GPUs now by model or site and state."""
+        return self._keep(f"counts {by}", lambda: tables.count_devices(self.devices(), by))
+
+    def supply(self) -> pd.DataFrame:
+        """GPUs by state over the window."""
+        return self._keep("supply", self._supply)
+
+    def jobs(self) -> pd.DataFrame:
+        """Frame "jobs": the last known row of each job."""
+        return self._keep("jobs", self._store.jobs)
+
+    def waits(self) -> pd.DataFrame:
+        """Observed first waits by class."""
+        return self._keep("waits", lambda: comparison.summarise(self.jobs(), self.settings.class_by))
+
+    def curve(self, group: str) -> pd.DataFrame:
+        """Observed share of jobs of a group that started within t."""
+        by = self.settings.class_by
+        return self._keep(
+            f"curve {group}", lambda: comparison.curve(comparison.members(self.jobs(), by, group))
+        )
+
+    def answer(self, expression: str, *, gpus: int, cpus: int, memory_mib: float) -> Answer:
+        """What `sim.analysis` says of an expression on the latest snapshot; raises ExpressionError."""
+        return self._answer(self.coverage().snapshot, expression, gpus, cpus, memory_mib)
+
+    def _analyse(self, snapshot: str, expression: str, gpus: int, cpus: int, memory_mib: float) -> Answer:
+        pool = self._keep("pool view", self._pool_view)
+        return analyse(expression, pool, request=Request(gpus=gpus, cpus=cpus, memory_mib=memory_mib))
+
+    def _pool_view(self) -> PoolView:
+        now = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return PoolView.from_frames(now, self._window_slots())
+
+    def _window_slots(self) -> pd.DataFrame:
+        seen = self._snapshots()["id"].tolist()
+        if len(seen) <= VIEWED:
+            # The window begins with its first snapshot; nothing lies between that and a live pool's first ad.
+            return self._store.read("slots", since=self.coverage().since.to_pydatetime())
+        picked = seen[:: -(len(seen) // VIEWED)]
+        return pd.concat([self._store.read("slots", snapshot=name) for name in picked], ignore_index=True)
+
+    def _snapshots(self) -> pd.DataFrame:
+        return self._keep("snapshots", self._recent_snapshots)
+
+    def _recent_snapshots(self) -> pd.DataFrame:
+        found: pd.DataFrame = self._store.snapshots()
+        recent: pd.DataFrame = found[found["taken_at"] >= found["taken_at"].max() - WINDOW]
+        return recent.reset_index(drop=True)
+
+    def _coverage(self) -> Coverage:
+        found = self._snapshots()
+        last = found.iloc[-1]
+        versions = self._store.read("slots", snapshot=last["id"], columns=["condor_version"])[
+            "condor_version"
+        ]
+        return Coverage(
+            snapshot=str(last["id"]),
+            since=found["taken_at"].iloc[0],
+            until=last["taken_at"],
+            n_snapshots=len(found),
+            condor_version=_release(versions),
+            sample=self.settings.sample,
+        )
+
+    def _supply(self) -> pd.DataFrame:
+        columns = ["snapshot", "seen_at", "state"]
+        return tables.supply(
+            self._store.read("devices", since=self.coverage().since.to_pydatetime(), columns=columns)
+        )
+
+    def _keep(self, name: str, load: Callable[[], T]) -> T:
+        """The answer of `load`, made once per snapshot even when several requests ask at the same time."""
+        with self._lock:
+            latest = str(self._store.latest())
+            if latest != self._held_for:
+                self._held, self._held_for = {}, latest
+            if name not in self._held:
+                self._held[name] = load()
+            return self._held[name]  # type: ignore[return-value]  # `name` stands for one `load`, whose type is T
+
+
+def _release(versions: pd.Series) -> str:
+    """The newest "23.9.6" of texts such as "$CondorVersion: 23.9.6 2026-07-12 ... $"."""
+    found = versions.dropna().str.extract(r"(\d+)\.(\d+)\.(\d+)").dropna().astype(int).drop_duplicates()
+    return ".".join(map(str, max(map(tuple, found.to_numpy().tolist())))) if len(found) else "unknown"

@@ -1,0 +1,61 @@
+"""The sentence under a figure: which data, how old, how many, which seed."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from sim.units import format_duration
+
+
+def moment(at: pd.Timestamp) -> str:
+    """A time as people read it, always with its zone.
+
+    Examples
+    --------
+    >>> moment(pd.Timestamp("2026-11-24 14:05:09", tz="UTC"))
+    '24 Nov 2026 14:05 UTC'
+    """
+    return f"{at.tz_convert('UTC'):%-d %b %Y %H:%M} UTC"
+
+
+def span(since: pd.Timestamp, until: pd.Timestamp) -> str:
+    """A window of time, without repeating the day.
+
+    Examples
+    --------
+    >>> span(pd.Timestamp("2026-11-24 14:05", tz="UTC"), pd.Timestamp("2026-11-24 14:25", tz="UTC"))
+    '24 Nov 2026 14:05 to 14:25 UTC'
+    >>> span(pd.Timestamp("2026-11-23 14:05", tz="UTC"), pd.Timestamp("2026-11-24 14:25", tz="UTC"))
+    '23 Nov 2026 14:05 to 24 Nov 2026 14:25 UTC'
+    """
+    if since.date() == until.date():
+        return f"{since:%-d %b %Y %H:%M} to {until:%H:%M} UTC"
+    return f"{since:%-d %b %Y %H:%M} to {moment(until)}"
+
+
+#: What stands where there is no value.
+NONE = "\u2013"
+
+
+def seconds(value: float) -> str:
+    """A wait as text; a missing one is a wait that censoring hides.
+
+    Examples
+    --------
+    >>> seconds(130.0), seconds(float("nan"))
+    ('2 min 10', 'not reached')
+    """
+    return "not reached" if math.isnan(value) else format_duration(value)
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "job"), count(12500, "job")
+    ('1 job', '12,500 jobs')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

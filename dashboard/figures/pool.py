@@ -1,0 +1,123 @@
+"""Figures of the Pool page: GPUs by model or site and state, supply over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.figures import theme
+from dashboard.figures.theme import Scheme
+
+STATE_WORDS = {
+    "claimed": "claimed",
+    "backfill": "backfill",
+    "draining": "draining",
+    "prevented": "takes no jobs",
+    "offline": "offline",
+    "free": "free",
+}
+
+
+def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
+    """Stacked bars: a row per model or site, a colour per state, each device once.
+
+    Parameters
+    ----------
+    counts : `tables.count_devices`
+    by : the column that names the rows, model or site
+    """
+    colours = theme.palette(scheme)
+    figure = theme.figure(
+        scheme,
+        height=100 + 50 * max(len(counts), 1),
+        barmode="stack",
+        hovermode="closest",
+        legend_traceorder="normal",
+    )
+    names = [_row_name(row, by) for row in counts.to_dict("records")]
+    for state in theme.STATES:
+        if not counts[state].any():
+            continue
+        figure.add_bar(
+            y=[place - 0.16 for place in range(len(counts))],
+            x=counts[state].tolist(),
+            width=0.46,
+            name=STATE_WORDS[state],
+            orientation="h",
+            marker={"color": colours.states[state], "line": {"color": colours.card, "width": 1}},
+            text=[str(n) if n else "" for n in counts[state]],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": _ink(state, scheme), "size": 12},
+            customdata=names,
+            hovertemplate=f"%{{customdata}}<br>{STATE_WORDS[state]}: <b>%{{x}}</b><extra></extra>",
+        )
+    figure.update_xaxes(title_text="GPUs", rangemode="tozero", tickformat=",d", nticks=8)
+    theme.name_rows(figure, names, scheme)
+    return figure
+
+
+def _row_name(row: Mapping[Hashable, object], by: str) -> str:
+    name = theme.literal(str(row[by]), width=36)
+    capability = row.get("capability")
+    if isinstance(capability, float) and not math.isnan(capability):
+        return f"{name}, capability {capability:.1f}"
+    return name
+
+
+def _ink(state: str, scheme: Scheme) -> str:
+    # Black on the light fills, white on blue: the same choice in both schemes except for blue, which is lighter in dark.
+    return "#ffffff" if state == "claimed" and scheme == "light" else "#101418"
+
+
+def supply(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
+    """Stacked area of GPU states over time (UTC); a pause of the collector stays a gap.
+
+    Parameters
+    ----------
+    frame : `tables.supply`
+    """
+    colours = theme.palette(scheme)
+    figure = theme.figure(scheme, height=300, hovermode="x unified", legend_traceorder="normal")
+    named: set[str] = set()
+    for number, part in enumerate(_segments(frame)):
+        # Naive UTC strings without fractions: plotly drops the zone, and 26 characters a point are the figure's weight.
+        times = part["seen_at"].dt.tz_convert("UTC").dt.strftime("%Y-%m-%d %H:%M:%S").tolist()
+        for state in theme.STATES:
+            if not frame[state].any():
+                continue
+            figure.add_scatter(
+                x=times,
+                y=part[state].tolist(),
+                name=STATE_WORDS[state],
+                legendgroup=state,
+                showlegend=state not in named,
+                mode="lines",
+                line={"width": 0, "color": colours.states[state], "shape": "hv"},
+                fillcolor=_fill(colours.states[state]),
+                stackgroup=f"part{number}",
+                hovertemplate="%{y:.4~g}",
+            )
+            named.add(state)
+    figure.update_xaxes(title_text="time (UTC)", showgrid=False, hoverformat="%-d %b %H:%M:%S", nticks=7)
+    figure.update_yaxes(title_text="GPUs", rangemode="tozero", nticks=6, ticklabelstandoff=4)
+    return figure
+
+
+def _segments(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The frame cut where the collector paused: more than four usual steps without a snapshot."""
+    steps = frame["seen_at"].diff()
+    usual = steps.median()
+    if pd.isna(usual):
+        return [frame]
+    cuts = (steps > 4 * usual).cumsum()
+    return [part for _, part in frame.groupby(cuts)]
+
+
+def _fill(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.85)"

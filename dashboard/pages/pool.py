@@ -1,0 +1,151 @@
+"""Pool: which GPUs there are, in which state, and how the supply went over the recorded window."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import dash_mantine_components as dmc
+import pandas as pd
+from dash import Dash, Input, Output, html
+
+from dashboard import tables
+from dashboard.components import Column, chart_card, graph_size, kpi, kpis, notice, page, scheme_of, table
+from dashboard.data import Coverage, Data
+from dashboard.figures import pool as figures
+from dashboard.figures.labels import NONE, count, moment, seconds, span
+from dashboard.figures.theme import STATES, Scheme
+from dashboard.tables import GPU
+
+
+def layout(**_query: str) -> dmc.Stack:
+    """The page without its data."""
+    return page(
+        "Pool",
+        "Which GPUs are there, how many are free now, and is that usual?",
+        html.Div(id="pool-kpis", className="kpis-place"),
+        chart_card(
+            "pool-models",
+            "GPUs by model",
+            height=340,
+            csv="/api/devices-by-model.csv",
+            note="Each device once, sorted by capability. What is free now stands at the right end of a bar.",
+        ),
+        dmc.Grid(
+            [
+                dmc.GridCol(
+                    chart_card("pool-supply", "Supply over time", height=300, csv="/api/supply.csv"),
+                    span={"base": 12, "md": 7},
+                ),
+                dmc.GridCol(
+                    chart_card("pool-sites", "GPUs by site", height=300, csv="/api/devices-by-site.csv"),
+                    span={"base": 12, "md": 5},
+                ),
+            ],
+            gutter="md",
+            className="even",
+        ),
+    )
+
+
+def register(app: Dash, data: Data) -> None:
+    """Wire the page."""
+
+    @app.callback(
+        Output("pool-kpis", "children"),
+        Output("pool-models-graph", "figure"),
+        Output("pool-models-graph", "style"),
+        Output("pool-models-caption", "children"),
+        Output("pool-models-table", "children"),
+        Output("pool-sites-graph", "figure"),
+        Output("pool-sites-graph", "style"),
+        Output("pool-sites-caption", "children"),
+        Output("pool-sites-table", "children"),
+        Output("pool-supply-graph", "figure"),
+        Output("pool-supply-caption", "children"),
+        Output("pool-supply-table", "children"),
+        Input("scheme", "data"),
+    )
+    def show(scheme: str) -> tuple[Any, ...]:
+        return content(data, scheme_of(scheme))
+
+
+def content(data: Data, scheme: Scheme) -> tuple[Any, ...]:
+    """Everything the page shows, in the order of its callback's outputs."""
+    coverage = data.coverage()
+    models, sites, supply = data.counts("model"), data.counts("site"), tables.thin_supply(data.supply())
+    now = f"{moment(coverage.until)}, snapshot {coverage.snapshot}"
+    by_model, by_site = figures.devices(models, "model", scheme), figures.devices(sites, "site", scheme)
+    window = f"{span(coverage.since, coverage.until)}, {count(coverage.n_snapshots, 'snapshot')}"
+    return (
+        numbers(data, coverage),
+        by_model,
+        graph_size(by_model),
+        f"{count(int(models['gpus'].sum()), 'GPU')} · {now}",
+        _counts_table(models, "model", "GPUs by model and state"),
+        by_site,
+        graph_size(by_site),
+        f"{count(len(sites), 'site')} · {now}",
+        _counts_table(sites, "site", "GPUs by site and state"),
+        figures.supply(supply, scheme),
+        f"{window} · a break means that nobody was asking",
+        _supply_table(supply),
+    )
+
+
+def numbers(data: Data, coverage: Coverage) -> Any:
+    """The row of numbers at the top."""
+    models, supply = data.counts("model"), data.supply()
+    total, free = int(models["gpus"].sum()), int(models["free"].sum())
+    best = models[models["free"] > 0].tail(1)
+    most, least = int(supply["gpus"].max()), int(supply["gpus"].min())
+    waits = data.waits().set_index("group")
+    group = GPU if GPU in waits.index else waits.index[0]
+    row: Any = waits.loc[group]
+    idle = int(data.jobs()["status"].eq("idle").sum())
+    return kpis(
+        kpi(
+            "Free GPUs", f"{free}", f"of {total}" + (f"; best: {best['model'].iloc[0]}" if len(best) else "")
+        ),
+        kpi("GPUs in the pool", f"{total}", f"{least} to {most} in {_length(coverage)}"),
+        kpi(
+            "p90 wait",
+            bounded(row["p90_s"], row["longest_s"]),
+            f"{group}; p50 {seconds(row['p50_s'])}, n={row['n']:.0f}",
+        ),
+        kpi("Jobs waiting", f"{idle:,}", f"of {count(len(data.jobs()), 'job')} seen"),
+    )
+
+
+def bounded(quantile: float, longest: float) -> str:
+    """A quantile, or what it is at least where censoring hides it."""
+    return f"over {seconds(longest)}" if math.isnan(quantile) else seconds(quantile)
+
+
+def _length(coverage: Coverage) -> str:
+    return seconds((coverage.until - coverage.since).total_seconds())
+
+
+def _counts_table(counts: pd.DataFrame, by: str, caption: str) -> Any:
+    columns = [Column(by, by.capitalize())]
+    if "capability" in counts:
+        columns.append(
+            Column("capability", "Capability", lambda v: NONE if math.isnan(v) else f"{v:.1f}", number=True)
+        )
+    columns += [Column(s, figures.STATE_WORDS[s], str, number=True) for s in STATES if counts[s].any()]
+    columns.append(Column("gpus", "all", str, number=True))
+    return table(counts.iloc[::-1], columns, caption=caption)
+
+
+def _supply_table(supply: pd.DataFrame) -> Any:
+    columns = [Column("seen_at", "Time (UTC)", lambda at: f"{at:%-d %b %H:%M:%S}")]
+    columns += [
+        Column(s, figures.STATE_WORDS[s], lambda v: f"{v:g}", number=True) for s in STATES if supply[s].any()
+    ]
+    columns.append(Column("gpus", "all", lambda v: f"{v:g}", number=True))
+    return table(supply.iloc[::-1], columns, caption="GPUs by state over time, newest first")
+
+
+def no_data() -> Any:
+    """What stands on the page of an empty store."""
+    return notice("No data yet", "Start the collector: ", html.Code("poolscope collect --pool HOST"))

@@ -1,0 +1,100 @@
+"""The panel of a run on the page that asks for it: ask, progress, cancel, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import dash_mantine_components as dmc
+from dash import Input, Output, dcc, html
+
+from dashboard.components import progress
+from dashboard.runs import Entry, Runs
+from sim.units import format_duration
+
+POLL_MS = 700
+_HIDDEN = {"display": "none"}
+
+
+class Panel(NamedTuple):
+    """What the callback of a panel gives, in the order of `outputs`."""
+
+    told: Any
+    ask_style: dict[str, str]
+    ask_label: str
+    cancel_style: dict[str, str]
+    still: bool
+    done: str
+
+
+def panel(name: str, ask: str) -> html.Div:
+    """The panel; its buttons stay in place, because a button made anew would trigger its own callback."""
+    return html.Div(
+        [
+            html.Div(id=f"{name}-told", className="run-told"),
+            html.Div(
+                [
+                    dmc.Button(ask, id=f"{name}-ask", size="sm", style=_HIDDEN),
+                    dmc.Button("Cancel", id=f"{name}-cancel", size="sm", variant="default", style=_HIDDEN),
+                ],
+                className="run-buttons",
+            ),
+            dcc.Interval(id=f"{name}-poll", interval=POLL_MS, disabled=True),
+            dcc.Store(id=f"{name}-done", data=""),
+        ],
+        className="run-panel",
+    )
+
+
+def outputs(name: str) -> list[Output]:
+    """Where a `Panel` goes."""
+    return [
+        Output(f"{name}-told", "children"),
+        Output(f"{name}-ask", "style"),
+        Output(f"{name}-ask", "children"),
+        Output(f"{name}-cancel", "style"),
+        Output(f"{name}-poll", "disabled"),
+        Output(f"{name}-done", "data"),
+    ]
+
+
+def inputs(name: str) -> list[Input]:
+    """What moves a panel: the poll and its two buttons."""
+    return [
+        Input(f"{name}-poll", "n_intervals"),
+        Input(f"{name}-ask", "n_clicks"),
+        Input(f"{name}-cancel", "n_clicks"),
+    ]
+
+
+def standing(entry: Entry | None, runs: Runs, *, ask: str, now: float) -> Panel:
+    """The panel for the run there is, if there is one.
+
+    Parameters
+    ----------
+    ask : label of the button that asks for the run
+    now : the clock [s]
+    """
+    if entry is None:
+        return Panel(html.Span("Not simulated yet.", className="caption"), {}, ask, _HIDDEN, True, "")
+    if entry.status == "done":
+        runs_made = entry.spec.get("replications", 1)
+        how = f"{runs_made} times from" if runs_made != 1 else "with"
+        told = f"Simulated {how} seed {entry.spec.get('seed')}: run {entry.id}."
+        return Panel(html.Span(told, className="caption"), _HIDDEN, ask, _HIDDEN, True, entry.id)
+    if entry.live:
+        return Panel(_bar(entry, runs, now), _HIDDEN, ask, {}, False, "")
+    reason = (
+        "Cancelled."
+        if entry.status == "cancelled"
+        else f"The simulation failed: {entry.note} (run {entry.id})."
+    )
+    colour = "caption" if entry.status == "cancelled" else "caption failed"
+    return Panel(html.Span(reason, className=colour, role="status"), {}, f"{ask} again", _HIDDEN, True, "")
+
+
+def _bar(entry: Entry, runs: Runs, now: float) -> html.Div:
+    if entry.status == "queued":
+        ahead = runs.ahead(entry)
+        return progress("Simulation", 0.0, f"Queued, {ahead} before it" if ahead else "Queued, next in line")
+    lasting = format_duration(round(max(0.0, now - (entry.started_at or now))))
+    return progress("Simulation", entry.fraction, f"{entry.note or 'Simulating'} · {lasting}")

@@ -1,0 +1,246 @@
+"""Requirements: what an expression matches, what each clause costs, and how long such a job would wait."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from dashboard.components import aria, chart_card, page, scheme_of
+from dashboard.data import Data
+from dashboard.pages import progressing
+from dashboard.pages.progressing import Panel
+from dashboard.pages.requirements_answer import Shown, show_answer
+from dashboard.pages.requirements_state import LONGEST, MOST, Question, read_memory
+from dashboard.runs import Entry, Runs
+from dashboard.spec import probe_spec
+from sim.errors import ExpressionError, InputError
+
+ASK = "Simulate the wait"
+
+EXAMPLES = (
+    "GPUs_Capability >= 7.5",
+    "GPUs_Capability >= 8.0 && GPUs_GlobalMemoryMb >= 40000",
+    'GPUs_DeviceName == "TITAN RTX"',
+    "CUDACapability >= 6.0",
+)
+
+
+def layout(**query: Any) -> dmc.Stack:
+    """The page for the question of its address."""
+    question = Question.parse(query)
+    return page(
+        "Requirements",
+        "What does my expression match, which clause costs most, and how long would my job wait?",
+        dmc.Card(_form(question), withBorder=True, className="card"),
+        html.Div(id="req-answer", className="answer"),
+        html.Div(
+            [
+                dmc.Card(
+                    [
+                        dmc.Title("How long would it wait?", order=2, className="card-title"),
+                        html.Div(id="req-wait"),
+                        progressing.panel("req", ASK),
+                    ],
+                    withBorder=True,
+                    className="card",
+                ),
+                chart_card(
+                    "req-clauses",
+                    "What each clause costs",
+                    note="GPUs of the whole pool, if drained. Clauses overlap, so gains don't add up.",
+                ),
+                chart_card(
+                    "req-ladder",
+                    "How strict about capability?",
+                    note="The same job for every capability in the pool. A rung's GPUs hold those of the stricter ones.",
+                ),
+                chart_card("req-models", "Where it runs"),
+            ],
+            id="req-charts",
+            className="stack",
+            style={"display": "none"},
+        ),
+        # The last question that had an answer: what the charts and the simulation are about.
+        dcc.Store(id="req-question"),
+        html.Div(id="req-url", hidden=True),
+        dcc.Store(id="req-query"),
+    )
+
+
+def _form(question: Question) -> list[Any]:
+    examples = [
+        html.Button(text, id={"type": "req-example", "text": text}, className="chip", type="button")
+        for text in EXAMPLES
+    ]
+    return [
+        dmc.Textarea(
+            id="req-text",
+            label="Requirements",
+            description="As in a submit file; what your job asks of a slot",
+            value=question.expression,
+            debounce=250,
+            autosize=True,
+            minRows=2,
+            maxRows=10,
+            spellCheck=False,
+            className="expression",
+            inputProps={"maxLength": LONGEST},
+        ),
+        html.Div([html.Span("Try", className="caption"), *examples], className="chips"),
+        html.Div(
+            [
+                dmc.NumberInput(
+                    id="req-gpus", label="request_gpus", value=question.gpus, min=0, max=MOST["gpus"],
+                    allowDecimal=False, debounce=250, className="control",
+                ),
+                dmc.NumberInput(
+                    id="req-cpus", label="request_cpus", value=question.cpus, min=0, max=MOST["cpus"],
+                    allowDecimal=False, debounce=250, className="control",
+                ),
+                dmc.TextInput(
+                    id="req-memory", label="request_memory", value=question.memory, debounce=250, className="control"
+                ),
+            ],
+            className="controls",
+        ),
+    ]  # fmt: skip
+
+
+def register(app: Dash, data: Data, runs: Runs) -> None:
+    """Wire the page."""
+
+    @app.callback(
+        Output("req-question", "data"),
+        Output("req-text", "error"),
+        Output("req-memory", "error"),
+        Output("req-query", "data"),
+        Input("req-text", "value"),
+        Input("req-gpus", "value"),
+        Input("req-cpus", "value"),
+        Input("req-memory", "value"),
+    )
+    def ask(text: str, gpus: Any, cpus: Any, memory: Any) -> tuple[Any, ...]:
+        return check(data, text, gpus, cpus, memory)
+
+    @app.callback(
+        Output("req-text", "value"),
+        Input({"type": "req-example", "text": ALL}, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def take_example(clicks: list[int | None]) -> Any:
+        asked = ctx.triggered_id
+        return asked["text"] if isinstance(asked, dict) and any(clicks) else no_update
+
+    @app.callback(
+        *Shown.outputs(),
+        Input("req-question", "data"),
+        Input("req-done", "data"),
+        Input("scheme", "data"),
+        State("req-text", "error"),
+        prevent_initial_call=True,
+    )
+    def show(asked: dict[str, Any] | None, done: str, scheme: str, _error: Any) -> Any:
+        if not asked:
+            return [no_update] * len(Shown._fields)
+        return show_answer(data, runs, Question(**asked), done, scheme_of(scheme))
+
+    @app.callback(*progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"))
+    def follow(
+        _ticks: int | None, clicked: int | None, cancel: int | None, asked: dict[str, Any] | None
+    ) -> Panel:
+        if not asked:
+            return progressing.standing(None, runs, ask=ASK, now=time.time())
+        return step(
+            data, runs, Question(**asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
+        )
+
+    app.clientside_callback(
+        ClientsideFunction("poolscope", "address"), Output("req-url", "children"), Input("req-query", "data")
+    )
+    app.clientside_callback(
+        ClientsideFunction("poolscope", "stale"),
+        Output("req-answer", "className"),
+        Input("req-text", "error"),
+    )
+
+
+def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any) -> tuple[Any, ...]:
+    """The question if it has an answer (else the last one stays), errors under the fields, the address."""
+    query: dict[str, Any] = {
+        "req": text if isinstance(text, str) else "",
+        "gpus": gpus,
+        "cpus": cpus,
+        "memory": memory,
+    }
+    question = Question.parse(query)
+    try:
+        read_memory(memory)
+    except InputError as error:
+        return no_update, None, str(error), question.to_query()
+    if not question.expression.strip():
+        return (
+            no_update,
+            "Column 1: write an expression, such as GPUs_Capability >= 7.5",
+            None,
+            question.to_query(),
+        )
+    try:
+        answer_of(data, question)
+    except ExpressionError as error:
+        return no_update, point(error), None, question.to_query()
+    kept = {
+        "expression": question.expression,
+        "gpus": question.gpus,
+        "cpus": question.cpus,
+        "memory_mib": question.memory_mib,
+    }
+    return kept, None, None, question.to_query()
+
+
+def point(error: ExpressionError) -> Any:
+    """The error under the field: its column, the reason, and the place in the text."""
+    lines = error.text.splitlines() or [""]
+    column, row = max(error.column, 1), 0
+    # The column counts through line breaks; the line that holds it is the one to show.
+    while row < len(lines) - 1 and column > len(lines[row]) + 1:
+        column -= len(lines[row]) + 1
+        row += 1
+    left = lines[row][max(0, column - 31) : column - 1]
+    shown = f"{left}{lines[row][column - 1 : column + 28]}"
+    marked = html.Pre(f"{shown}\n{' ' * len(left)}^", className="pointer", **aria(hidden="true"))
+    return html.Div([f"Column {error.column}: {error.reason}", marked])
+
+
+def answer_of(data: Data, question: Question) -> Any:
+    """The answer to a question."""
+    return data.answer(
+        question.expression, gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib
+    )
+
+
+def run_spec(data: Data, question: Question) -> dict[str, Any]:
+    """The probe run of a question."""
+    rungs = [rung.rung for rung in answer_of(data, question).ladder]
+    return probe_spec(
+        data,
+        question.expression,
+        gpus=question.gpus,
+        cpus=question.cpus,
+        memory_mib=question.memory_mib,
+        rungs=rungs,
+    )
+
+
+def step(data: Data, runs: Runs, question: Question, *, by: Any, clicked: bool, cancel: bool) -> Panel:
+    """Ask for, cancel or look at the probe run of a question."""
+    spec = run_spec(data, question)
+    entry: Entry | None = runs.find(spec)
+    if by == "req-cancel" and cancel and entry is not None:
+        runs.cancel(entry.id)
+        entry = runs.find(spec)
+    elif by == "req-ask" and clicked:
+        entry = runs.ask(spec)
+    return progressing.standing(entry, runs, ask=ASK, now=time.time())

@@ -1,0 +1,226 @@
+"""How an answer is shown: verdict, numbers, lints, charts, the simulated wait."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import dash_mantine_components as dmc
+import pandas as pd
+from dash import Output, html
+
+from dashboard.components import Column, graph_size, kpi, kpis, notice, table
+from dashboard.data import Data
+from dashboard.figures import requirements as figures
+from dashboard.figures.labels import NONE, count, moment, seconds, span
+from dashboard.figures.theme import Scheme
+from dashboard.pages.requirements_state import Question
+from dashboard.pages.requirements_tables import clause_table, ladder_table
+from dashboard.runs import Runs
+from sim.analysis import Answer
+
+# word, what it means, colour class
+VERDICTS = {
+    "impossible": ("Impossible", "no machine seen here could ever run it", "bad"),
+    "blocked": ("Blocked", "machines fit, but none takes such a job now", "bad"),
+    "busy": ("Busy", "machines fit, all of them are in use", "wait"),
+    "outranked": ("Outranked", "others come first", "wait"),
+    "free": ("Free now", "a slot could take it in the next cycle", "good"),
+}
+
+
+class Shown(NamedTuple):
+    """What the page's callback gives, in the order of `outputs`."""
+
+    answer: Any
+    charts_style: dict[str, str]
+    wait: Any
+    clauses_figure: Any
+    clauses_style: Any
+    clauses_caption: Any
+    clauses_table: Any
+    ladder_figure: Any
+    ladder_style: Any
+    ladder_caption: Any
+    ladder_table: Any
+    models_figure: Any
+    models_style: Any
+    models_caption: Any
+    models_table: Any
+    models_card_style: dict[str, str]
+
+    @staticmethod
+    def outputs() -> list[Output]:
+        """Where each part goes."""
+        charts = [
+            Output(f"req-{name}-{part}", prop)
+            for name in ("clauses", "ladder", "models")
+            for part, prop in (
+                ("graph", "figure"),
+                ("graph", "style"),
+                ("caption", "children"),
+                ("table", "children"),
+            )
+        ]
+        return [
+            Output("req-answer", "children"),
+            Output("req-charts", "style"),
+            Output("req-wait", "children"),
+            *charts,
+            Output("req-models-card", "style"),
+        ]
+
+
+def show_answer(data: Data, runs: Runs, question: Question, done: str, scheme: Scheme) -> Shown:
+    """Everything the page shows for a question; `done` is the probe run whose waits belong to it, if any."""
+    answer = data.answer(
+        question.expression, gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib
+    )
+    entry = runs.get(done) if done else None
+    fits = (
+        entry is not None and entry.status == "done" and entry.spec.get("expression") == question.expression
+    )
+    waits = runs.frame(done, "rungs") if fits else None
+    summary = runs.summary(done) if fits else None
+    clauses, rungs = clause_table(answer), ladder_table(answer, waits)
+    by_clause, ladder = figures.clauses(clauses, scheme), figures.ladder(rungs, scheme)
+    by_model = figures.by_model(answer.by_model, scheme)
+    source = _source(data)
+    simulated = (
+        f" · simulated with seed {summary.get('seed')}, n={summary.get('n')} probes" if summary else ""
+    )
+    return Shown(
+        verdict(answer, question, data),
+        {},
+        wait_numbers(summary),
+        by_clause,
+        graph_size(by_clause),
+        f"{count(len(clauses), 'clause')} · {source}",
+        _clause_rows(clauses),
+        ladder,
+        graph_size(ladder),
+        f"{count(len(rungs), 'rung')} · {source}{simulated}",
+        _ladder_rows(rungs),
+        by_model,
+        graph_size(by_model),
+        f"{source} · window {span(data.coverage().since, data.coverage().until)}",
+        _model_rows(answer.by_model),
+        {} if len(answer.by_model) else {"display": "none"},
+    )
+
+
+def _source(data: Data) -> str:
+    coverage = data.coverage()
+    return f"{moment(coverage.until)}, snapshot {coverage.snapshot}"
+
+
+def verdict(answer: Answer, question: Question, data: Data) -> Any:
+    """The verdict with its sentence, the counts, and what to write instead."""
+    word, meaning, kind = VERDICTS.get(answer.verdict, (answer.verdict.capitalize(), "", "wait"))
+    head = html.Div(
+        [
+            html.Div([html.Span(word, className=f"verdict-word verdict-{kind}"), html.Span(meaning)]),
+            html.P(answer.sentence, className="verdict-sentence"),
+            html.P(
+                [
+                    dmc.Code(question.expression, className="asked"),
+                    f" with {question.told()} · {_source(data)}",
+                ],
+                className="caption",
+            ),
+        ],
+        className=f"verdict verdict-card-{kind}",
+        role="status",
+    )
+    machines = ", ".join(answer.machines[:3]) + ("…" if len(answer.machines) > 3 else "")
+    numbers = kpis(
+        kpi("Match now", str(answer.gpus.now), "free GPUs"),
+        kpi("If drained", str(answer.gpus.drained), "GPUs of machines that are there"),
+        kpi(
+            "Seen in the window",
+            NONE if answer.gpus.seen is None else str(answer.gpus.seen),
+            "GPUs, also of machines that left",
+        ),
+        kpi("Machines", str(len(answer.machines)), machines or "none fits"),
+    )
+    return [dmc.Card(head, withBorder=True, className="card"), numbers, *_lints(answer)]
+
+
+def _lints(answer: Answer) -> list[Any]:
+    return [
+        notice(
+            "Better written otherwise",
+            html.P(lint.message, className="lint-message"),
+            *(
+                [html.Div(["Write ", dmc.Code(lint.suggestion, className="asked")])]
+                if lint.suggestion
+                else []
+            ),
+            colour="yellow",
+        )
+        for lint in answer.lints
+    ]
+
+
+def wait_numbers(summary: dict[str, Any] | None) -> Any:
+    """The simulated wait of the question itself: p90 first, with how many probes stand behind it."""
+    if summary is None:
+        return html.P(
+            "Ghost probes with this expression take part in a simulated replay of the record: "
+            "they negotiate like a job and take nothing.",
+            className="card-note",
+        )
+    p90, p50 = (math.nan if summary.get(key) is None else float(summary[key]) for key in ("p90_s", "p50_s"))
+    never = int(summary.get("n_censored", 0))
+    detail = (
+        f"n={summary.get('n')}, {never} never started"
+        if never
+        else f"n={summary.get('n')} probes, all started"
+    )
+    return kpis(
+        kpi("p90 wait", seconds(p90), detail), kpi("p50 wait", seconds(p50), f"seed {summary.get('seed')}")
+    )
+
+
+def _clause_rows(frame: pd.DataFrame) -> Any:
+    columns = [
+        Column("text", "Clause", _code),
+        Column("gpus", "GPUs it admits", str, number=True),
+        Column("gained_if_dropped", "gained if dropped", lambda n: f"+{n}", number=True),
+        Column("next_value", "next value", _text),
+        Column("gained_at_next", "gained there", lambda n: NONE if pd.isna(n) else f"+{int(n)}", number=True),
+    ]
+    return table(frame, columns, caption="What each clause costs")
+
+
+def _ladder_rows(frame: pd.DataFrame) -> Any:
+    columns = [
+        Column("rung", "Rung", _code),
+        Column("gpus", "GPUs if drained", str, number=True),
+        Column("now", "match now", str, number=True),
+        Column("p90_s", "p90 wait", _wait, number=True),
+        Column("p50_s", "p50 wait", _wait, number=True),
+    ]
+    return table(frame, columns, caption="Rungs from strict to loose")
+
+
+def _model_rows(frame: pd.DataFrame) -> Any:
+    columns = [
+        Column("model", "Model", _text),
+        Column("now", "match now", str, number=True),
+        Column("drained", "if drained", str, number=True),
+        Column("seen", "seen in the window", str, number=True),
+    ]
+    return table(frame, columns, caption="Matching GPUs by model")
+
+
+def _wait(value: float) -> str:
+    return NONE if math.isnan(value) else seconds(value)
+
+
+def _code(text: Any) -> Any:
+    return html.Code(str(text))
+
+
+def _text(value: Any) -> str:
+    return NONE if pd.isna(value) else str(value)

@@ -1,0 +1,108 @@
+"""The question of the Requirements page and its address: `?req=...&gpus=1&cpus=1&memory=2 GB`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from sim.errors import InputError
+from sim.units import format_size, parse_size
+
+EXAMPLE = "GPUs_Capability >= 7.5"
+LONGEST = 2000
+MOST = {"gpus": 64, "cpus": 1024}
+MEMORY_MIB = 2048.0
+LEAST_MIB, MOST_MIB = 1.0, 64.0 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An expression and what the job requests beside it."""
+
+    expression: str = EXAMPLE
+    gpus: int = 1
+    cpus: int = 1
+    memory_mib: float = MEMORY_MIB
+
+    @classmethod
+    def parse(cls, query: Mapping[str, object]) -> Question:
+        """Read an address; what it lacks, or says badly, gets its default.
+
+        Examples
+        --------
+        >>> Question.parse({"req": "GPUs_Capability >= 8.0", "gpus": "2", "cpus": "many"})
+        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0)
+        """
+        expression = _one(query.get("req"))
+        return cls(
+            expression=EXAMPLE if expression is None else expression[:LONGEST],
+            gpus=_whole(query.get("gpus"), least=0, most=MOST["gpus"]),
+            cpus=_whole(query.get("cpus"), least=0, most=MOST["cpus"]),
+            memory_mib=_size(query.get("memory")),
+        )
+
+    def to_query(self) -> str:
+        """The address of this question; what is at its default is left out.
+
+        Examples
+        --------
+        >>> Question("Memory > 5", gpus=2).to_query()
+        'req=Memory%20%3E%205&gpus=2'
+        """
+        said: dict[str, str] = {"req": self.expression}
+        if self.gpus != 1:
+            said["gpus"] = str(self.gpus)
+        if self.cpus != 1:
+            said["cpus"] = str(self.cpus)
+        if self.memory_mib != MEMORY_MIB:
+            said["memory"] = f"{self.memory_mib:g}"
+        return urlencode(said, quote_via=quote)
+
+    @property
+    def memory(self) -> str:
+        """The memory as it stands in the field."""
+        whole = self.memory_mib / 1024
+        return f"{whole:g} GB" if whole == round(whole, 2) and whole >= 1 else f"{self.memory_mib:g} MB"
+
+    def told(self) -> str:
+        """The requests in one line."""
+        return f"{self.gpus} GPU{'s' * (self.gpus != 1)}, {self.cpus} CPU{'s' * (self.cpus != 1)}, {format_size(self.memory_mib)}"
+
+
+def read_memory(text: object) -> float:
+    """The memory field in MiB; raises InputError with what is wrong."""
+    said = _one(text)
+    if said is None or not said.strip():
+        return MEMORY_MIB
+    size = parse_size(said)
+    if not LEAST_MIB <= size <= MOST_MIB:
+        raise InputError(
+            f"{said!r} is out of range: expected {format_size(LEAST_MIB)} to {format_size(MOST_MIB)}"
+        )
+    return size
+
+
+def _one(value: object) -> str | None:
+    # A repeated key arrives as a list.
+    if isinstance(value, list):
+        value = value[-1] if value else None
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: object, *, least: int, most: int) -> int:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = int(value) if abs(value) < 1e9 else -1
+    else:
+        said = _one(value)
+        if said is None or not said.strip().isdecimal() or len(said) > 9:
+            return 1
+        number = int(said)
+    return number if least <= number <= most else 1
+
+
+def _size(value: object) -> float:
+    try:
+        return read_memory(value)
+    except InputError:
+        return MEMORY_MIB

@@ -1,0 +1,163 @@
+"""Waits: how long jobs of each class waited, and whether the simulation agrees."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+import dash_mantine_components as dmc
+import pandas as pd
+from dash import ClientsideFunction, Dash, Input, Output, ctx, html
+
+from dashboard import comparison, tables
+from dashboard.components import Column, chart_card, graph_size, page, scheme_of, table
+from dashboard.data import Data
+from dashboard.figures import waits as figures
+from dashboard.figures.labels import count, seconds, span
+from dashboard.figures.theme import Scheme
+from dashboard.pages import progressing
+from dashboard.pages.progressing import Panel
+from dashboard.runs import Entry, Runs
+from dashboard.spec import replay_spec
+from dashboard.tables import ALL, GPU
+
+ASK = "Simulate this record"
+
+
+def layout(**query: Any) -> dmc.Stack:
+    """The page without its data; `?class=` chooses whose waits the first chart shows."""
+    asked = query.get("class")
+    chosen = asked[:200] if isinstance(asked, str) and asked else GPU
+    select = dmc.Select(
+        id="waits-class",
+        label="Jobs",
+        data=list(dict.fromkeys([GPU, ALL, chosen])),
+        value=chosen,
+        searchable=True,
+        allowDeselect=False,
+        className="control-wide",
+    )
+    bar = html.Div([select, progressing.panel("waits", ASK)], className="control-bar")
+    return page(
+        "Waits",
+        "How long did jobs of each class wait for their first start, and does the simulation agree?",
+        dmc.Card(bar, withBorder=True, className="card"),
+        chart_card(
+            "waits-started",
+            "Started within",
+            height=340,
+            csv="/api/started.csv",
+            note="Jobs that still wait count as not started: the plateau below 100 %.",
+        ),
+        chart_card(
+            "waits-classes",
+            "p90 and p50 by class",
+            height=420,
+            csv="/api/waits-by-class.csv",
+            note="Diamond: p90. Circle: p50. Open triangle: p90 lies beyond the record, so many still waited at its end.",
+        ),
+        html.Div(id="waits-url", hidden=True),
+    )
+
+
+def register(app: Dash, data: Data, runs: Runs) -> None:
+    """Wire the page."""
+
+    @app.callback(Output("waits-class", "data"), Input("waits-class", "id"))
+    def fill(_start: str) -> list[str]:
+        return data.waits()["group"].tolist()
+
+    @app.callback(*progressing.outputs("waits"), *progressing.inputs("waits"))
+    def follow(_ticks: int | None, ask: int | None, cancel: int | None) -> Panel:
+        spec = replay_spec(data)
+        entry = runs.find(spec)
+        if ctx.triggered_id == "waits-cancel" and cancel and entry is not None:
+            runs.cancel(entry.id)
+            entry = runs.find(spec)
+        elif ctx.triggered_id == "waits-ask" and ask:
+            entry = runs.ask(spec)
+        return progressing.standing(entry, runs, ask=ASK, now=time.time())
+
+    @app.callback(
+        Output("waits-started-graph", "figure"),
+        Output("waits-started-caption", "children"),
+        Output("waits-started-table", "children"),
+        Output("waits-started-csv", "href"),
+        Output("waits-classes-graph", "figure"),
+        Output("waits-classes-graph", "style"),
+        Output("waits-classes-caption", "children"),
+        Output("waits-classes-table", "children"),
+        Input("waits-class", "value"),
+        Input("waits-done", "data"),
+        Input("scheme", "data"),
+    )
+    def show(group: str, done: str, scheme: str) -> tuple[Any, ...]:
+        return content(data, runs, group, done, scheme_of(scheme))
+
+    app.clientside_callback(
+        ClientsideFunction("poolscope", "classAddress"),
+        Output("waits-url", "children"),
+        Input("waits-class", "value"),
+    )
+
+
+def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tuple[Any, ...]:
+    """Both charts with captions and tables, in the order of their callback's outputs."""
+    by = data.settings.class_by
+    entry = runs.get(done) if done else None
+    jobs = runs.frame(entry.id, "jobs") if entry is not None and entry.status == "done" else None
+    if group not in set(data.waits()["group"]):
+        group = ALL
+    curves = {figures.OBSERVED: data.curve(group)}
+    simulated = None
+    if jobs is not None:
+        simulated = comparison.summarise(jobs, by)
+        picked = comparison.members(jobs, by, group)
+        if len(picked):
+            curves[figures.SIMULATED] = comparison.curve(picked)
+    both = tables.compare_waits(data.waits(), simulated)
+    row = row_of(both, group)
+    by_class = figures.by_class(both, scheme)
+    source = _source(data, entry if jobs is not None else None)
+    return (
+        figures.started(curves, scheme),
+        f"{group}: {_sizes(row)} · {source}",
+        _table(both[both["group"] == group], "Waits of the chosen jobs"),
+        "/api/started.csv?" + urlencode({"class": group}),
+        by_class,
+        graph_size(by_class),
+        f"{len(both)} groups, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
+        _table(both, "Waits by class"),
+    )
+
+
+def row_of(both: pd.DataFrame, group: str) -> pd.Series:
+    """The row of a group."""
+    return both[both["group"] == group].iloc[0]
+
+
+def _sizes(row: pd.Series) -> str:
+    return f"n={row['n']}, of them {row['n_censored']} still waiting when last seen"
+
+
+def _source(data: Data, entry: Entry | None) -> str:
+    coverage = data.coverage()
+    simulated = "observed only"
+    if entry is not None:
+        simulated = f"simulated {entry.spec.get('replications', 1)} times from seed {entry.spec.get('seed')}"
+    return f"{span(coverage.since, coverage.until)}, snapshot {coverage.snapshot} · {simulated}"
+
+
+def _table(both: pd.DataFrame, caption: str) -> Any:
+    compared = bool((both["sim_n"] > 0).any())
+    columns = [
+        Column("group", "Class"),
+        Column("n", "n", str, number=True),
+        Column("n_censored", "still waiting", str, number=True),
+    ]
+    for name, word in (("p90_s", "p90"), ("p50_s", "p50"), ("mean_s", "mean")):
+        columns.append(Column(name, word, seconds, number=True))
+        if compared:
+            columns.append(Column(f"sim_{name}", f"{word} simulated", seconds, number=True))
+    return table(both, columns, caption=caption)

@@ -1,0 +1,32 @@
+"""What `serve` was asked for, in one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the dashboard is served.
+
+    Parameters
+    ----------
+    runs : folder of the run table and of the runs' results
+    sample : the store is the bundled recording
+    refresh_s : how often the store is refilled; twice that is stale [s]
+    class_by : job ad attribute that names a job's class; None: the shape of the request
+    source : the store as scenarios name it, `sample` or a folder
+    scenario : name or path of the scenario that the pages simulate; empty: HTCondor's defaults
+    seed : seed of those simulations
+    replications : runs of a replay, with seeds from `seed` on
+    """
+
+    runs: Path
+    sample: bool = False
+    refresh_s: float = 300.0
+    class_by: str | None = None
+    source: str = "sample"
+    scenario: str = ""
+    seed: int = 1
+    replications: int = 3

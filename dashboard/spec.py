@@ -1,0 +1,43 @@
+"""The questions that become runs: plain data, hashed into a run's id, read by `simulation.execute`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboard.data import Data
+
+Spec = dict[str, Any]
+
+
+def replay_spec(data: Data) -> Spec:
+    """The recorded jobs, simulated: the question of the Waits page."""
+    return {
+        "kind": "replay",
+        "scenario": data.settings.scenario,
+        "source": data.settings.source,
+        "snapshot": data.coverage().snapshot,
+        "seed": data.settings.seed,
+        "replications": data.settings.replications,
+    }
+
+
+def probe_spec(
+    data: Data, expression: str, *, gpus: int, cpus: int, memory_mib: float, rungs: list[str]
+) -> Spec:
+    """What a job with this expression would wait, and on each rung of its ladder, from ghost probes in one run."""
+    return {
+        **{name: value for name, value in replay_spec(data).items() if name != "replications"},
+        "kind": "probe",
+        "expression": expression,
+        "gpus": gpus,
+        "cpus": cpus,
+        "memory_mib": memory_mib,
+        "rungs": rungs,
+    }
+
+
+def title(spec: Spec) -> str:
+    """One line that says what a run was asked."""
+    if spec.get("kind") == "probe":
+        return f"Wait of {spec.get('expression', '')!s}, {spec.get('gpus', 1)} GPU"
+    return f"Replay of {spec.get('source', '')!s}, seed {spec.get('seed', '')}"

@@ -1,0 +1,69 @@
+"""What the pages count: small frames out of the store's frames; each is a chart's twin and a CSV."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dashboard.figures.theme import STATES
+
+MIG = "MIG slice without model"
+UNNAMED = "model not reported"
+ELSEWHERE = "site not reported"
+ALL = "all jobs"
+GPU = "GPU jobs"
+
+
+def device_labels(devices: pd.DataFrame) -> pd.Series:
+    """A name for each device; old MIG slices report neither model nor capability."""
+    named = devices["family"].fillna(devices["model"])
+    return named.fillna(devices["mig"].map({True: MIG, False: UNNAMED})).rename("model")
+
+
+def count_devices(devices: pd.DataFrame, by: str) -> pd.DataFrame:
+    """GPUs by `by` (model or site) and state, each device once.
+
+    Returns
+    -------
+    one row per group: the group, capability (for models), a column per state, gpus; best capability last
+    """
+    groups = device_labels(devices) if by == "model" else devices["site"].fillna(ELSEWHERE)
+    held = devices.assign(**{by: groups})
+    counts = held.pivot_table(index=by, columns="state", values="device_id", aggfunc="count", fill_value=0)
+    counts = counts.reindex(columns=list(STATES), fill_value=0).astype(int)
+    counts["gpus"] = counts.sum(axis=1)
+    if by == "model":
+        counts.insert(0, "capability", held.groupby(by)["capability"].max())
+        counts = counts.sort_values(["capability", "gpus"], na_position="first")
+    else:
+        counts = counts.sort_values("gpus")
+    counts.columns.name = None
+    return counts.reset_index()
+
+
+def supply(devices: pd.DataFrame) -> pd.DataFrame:
+    """GPUs by state at each snapshot: seen_at, a column per state, gpus."""
+    times = devices.groupby("snapshot")["seen_at"].transform("max")
+    counts = devices.groupby([times, "state"], observed=True).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=list(STATES), fill_value=0).astype(int)
+    counts["gpus"] = counts.sum(axis=1)
+    counts.columns.name = None
+    return counts.sort_index().reset_index()
+
+
+def thin_supply(frame: pd.DataFrame, *, points: int = 400) -> pd.DataFrame:
+    """`supply` as means over equal bins once there are more snapshots than a chart can show."""
+    if len(frame) <= points:
+        return frame
+    width = (frame["seen_at"].iloc[-1] - frame["seen_at"].iloc[0]) / points
+    binned = frame.set_index("seen_at").resample(width.ceil("s")).mean().dropna(how="all")
+    return binned.round(1).reset_index()
+
+
+def compare_waits(observed: pd.DataFrame, simulated: pd.DataFrame | None) -> pd.DataFrame:
+    """Two tables of `summarise` side by side: group, n, n_censored, mean_s, p50_s, p90_s, longest_s, and the same with sim_."""
+    if simulated is None:
+        blank = {f"sim_{name}": float("nan") for name in ("mean_s", "p50_s", "p90_s", "longest_s")}
+        return observed.assign(sim_n=0, sim_n_censored=0, **blank)
+    renamed = simulated.rename(columns={name: f"sim_{name}" for name in simulated.columns if name != "group"})
+    both = observed.merge(renamed, on="group", how="left")
+    return both.assign(**{name: both[name].fillna(0).astype(int) for name in ("sim_n", "sim_n_censored")})
