@@ -1,5 +1,6 @@
 """A private view of the machine in which one pool lives: its own mounts, its own processes."""
 
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from tests.realpool.chroot import NAMESPACES, UID
 from tests.realpool.errors import NoPoolError, PoolError
-from tests.realpool.privilege import as_root
+from tests.realpool.privilege import as_root, kill
 
 # The first process says which pid it has outside, then holds the namespaces open until its input ends: when the test run
 # dies, however it dies, its end of the pipe closes and the kernel takes all daemons and mounts away. It ignores SIGCHLD, so
@@ -18,6 +19,9 @@ mount -t proc proc "$1/proc"
 echo "$pid"
 exec env --ignore-signal=CHLD cat > /dev/null
 """
+
+CLOSE_S = 2.0
+"""How long the first process has to notice the end of its input [s]."""
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -80,5 +84,15 @@ class Namespace:
 
     def close(self) -> None:
         """End the first process; the kernel kills every other one in the namespaces and drops the mounts."""
-        if self._holder.stdin is not None and not self._holder.stdin.closed:
-            self._holder.communicate()  # closes its input, waits for its end
+        stdin = self._holder.stdin
+        if stdin is None or stdin.closed:
+            return
+        stdin.close()
+        try:
+            self._holder.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:  # a fork of the test run has the pipe open, too
+            kill([self.first_pid], signal.SIGKILL)
+            self._holder.wait()
+        for stream in (self._holder.stdout, self._holder.stderr):
+            if stream is not None:
+                stream.close()

@@ -1,5 +1,6 @@
 """The test pool is a real pool: daemons answer, jobs run, hosts come and go, nothing stays behind."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,20 @@ def test_pool_dies_with_the_test_run() -> None:
         assert not any(
             Path(f"/proc/{pid}").exists() and command_name(pid).startswith("condor") for pid in pids
         )
+
+
+def test_pool_stops_although_its_pipe_stays_open() -> None:
+    """Worker processes that a test forked inherit the pipe; stopping doesn't wait for their end."""
+    with Pool(ONE_HOST) as pool:
+        namespace = pool._inside
+        stdin = namespace._holder.stdin
+        assert stdin is not None
+        copy = os.dup(stdin.fileno())
+        try:
+            pool.stop()
+            assert not Path(f"/proc/{namespace.first_pid}").exists()
+        finally:
+            os.close(copy)
 
 
 def test_nothing_is_deleted_under_a_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
