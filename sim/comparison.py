@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ def compare_waits(
         row["n_censored"] = float(np.mean([run["n_censored"] for run in found])) if found else 0.0
         for measure in _MEASURES:
             row[measure] = _mean([run[measure] for run in found])
-        means = [run["mean_s"] for run in found if run["mean_s"] == run["mean_s"]]  # noqa: PLR0124
+        means = [run["mean_s"] for run in found if not math.isnan(run["mean_s"])]
         row["mean_low_s"], row["mean_high_s"] = (
             float(np.quantile(means, q)) if means else float("nan") for q in (0.05, 0.95)
         )
@@ -58,7 +59,7 @@ def score(table: pd.DataFrame, *, at_least: int = 20) -> float:
 
 
 def _mean(values: list[float]) -> float:
-    kept = [value for value in values if value == value]  # noqa: PLR0124
+    kept = [value for value in values if not math.isnan(value)]
     return float(np.mean(kept)) if kept and len(kept) * 2 > len(values) else float("nan")
 
 

@@ -6,6 +6,7 @@ Units of size follow HTCondor: a bare number is MiB for memory, and ``MB`` means
 
 from __future__ import annotations
 
+import math
 import re
 
 from sim.errors import InputError
@@ -62,7 +63,7 @@ def format_duration(seconds: float) -> str:
     >>> format_duration(72.4), format_duration(float("nan"))
     ('1 min 12', '–')
     """
-    if seconds != seconds:
+    if math.isnan(seconds):
         return "–"
     if seconds < 0:
         return f"−{format_duration(-seconds)}"
@@ -88,6 +89,6 @@ def format_size(mib: float) -> str:
     >>> format_size(512), format_size(24220)
     ('512 MiB', '23.7 GiB')
     """
-    if mib != mib:
+    if math.isnan(mib):
         return "–"
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"

@@ -17,6 +17,9 @@ from sim.schema import conform
 
 Z95 = 1.959964
 
+Numbers = Sequence[float] | pd.Series | np.ndarray
+Flags = Sequence[bool] | pd.Series | np.ndarray
+
 
 def first_waits(jobs: pd.DataFrame) -> pd.DataFrame:
     """The first wait of each job of a frame "jobs": wait_s [s] and started; row for row."""
@@ -27,7 +30,7 @@ def first_waits(jobs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"wait_s": wait.astype("float64"), "started": started.astype(bool)})
 
 
-def survival(wait_s: Sequence[float] | pd.Series, started: Sequence[bool] | pd.Series) -> pd.DataFrame:
+def survival(wait_s: Numbers, started: Flags) -> pd.DataFrame:
     """The share of jobs started within a time, censored ones counted right.
 
     Returns
@@ -65,7 +68,7 @@ def quantile(curve: pd.DataFrame, q: float, column: str = "share_started") -> fl
     return float(curve["wait_s"].iloc[place]) if place < len(curve) else float("nan")
 
 
-def mean_wait(wait_s: Sequence[float] | pd.Series, started: Sequence[bool] | pd.Series) -> float:
+def mean_wait(wait_s: Numbers, started: Flags) -> float:
     """The mean wait [s], restricted to the longest time anybody was seen waiting; without censoring the plain mean."""
     waits, events = np.asarray(wait_s, dtype="float64"), np.asarray(started, dtype=bool)
     if not len(waits):
@@ -126,7 +129,7 @@ def group_labels(jobs: pd.DataFrame, by: str, groups: pd.Series | None = None) -
     if by == "all":
         return pd.Series("all", index=jobs.index, dtype="str")
     if by == "gpu":
-        return pd.Series(np.where(jobs["request_gpus"] >= 1, "gpu", None), index=jobs.index, dtype="str")
+        return pd.Series("gpu", index=jobs.index, dtype="str").where(jobs["request_gpus"] >= 1)
     if by == "submitter":
         return jobs["submitter"]
     if groups is None:

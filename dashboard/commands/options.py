@@ -26,9 +26,10 @@ def shared(command: Command) -> Command:
 def chosen_data(data: Path | None) -> tuple[Path, bool]:
     """The store's folder and whether somebody named it: --data, $POOLSCOPE_DATA, else the user's data folder."""
     context = click.get_current_context(silent=True)
-    before = (context.obj or {}).get("data") if context is not None else None
-    if data or before:
-        return Path(data or before), True
+    before: Path | None = (context.obj or {}).get("data") if context is not None else None
+    named = data or before
+    if named:
+        return named, True
     if os.environ.get("POOLSCOPE_DATA"):
         return Path(os.environ["POOLSCOPE_DATA"]), False
     return Path(platformdirs.user_data_dir("poolscope")), False

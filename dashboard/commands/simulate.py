@@ -85,22 +85,27 @@ def _write(out: Path, run: Any) -> None:
 
 
 def _words(title: str, table: pd.DataFrame, result: dict[str, Any], count: int) -> str:
-    lines = [f"{title}: first waits, observed beside simulated ({count} runs; 5-95 % of their means)", ""]
-    head = f"{'':<24} {'jobs':>5}  {'mean':>10} {'simulated':>10} {'':>21}  {'p90':>10} {'simulated':>10}  {'never':>6} {'sim.':>5}"
-    for by in ("all", "gpu", "class", "submitter"):
-        part = table[table["by"] == by]
-        if by in {"all", "class", "submitter"}:
-            lines += ([""] if by != "all" else []) + [head if by == "all" else f"by {by}"]
-        for row in part.itertuples():
-            spread = f"{format_duration(row.mean_low_s)} – {format_duration(row.mean_high_s)}"
-            lines.append(
-                f"{row.group[:24]:<24} {row.n:>5}  {format_duration(row.real_mean_s):>10} {format_duration(row.mean_s):>10} "
-                f"{spread:>21}  {format_duration(row.real_p90_s):>10} {format_duration(row.p90_s):>10}  "
-                f"{row.real_n_censored:>6} {row.n_censored:>5.1f}"
-            )
-    lines += [
+    lines = [
+        f"{title}: first waits, observed beside simulated ({count} runs, 5-95 % of their means)",
         "",
-        f"evictions {result['real_evictions']} observed, {result['evictions']:.1f} simulated; goodput {result['goodput']:.0%} "
-        f"simulated; mean error of the class means {result['score']:.0%} (classes, submitters, all; 20 jobs and more)",
+        f"{'':<26} {'jobs':>4}  {'mean':>9} {'simulated':>9} {'':>20}  {'p90':>9} {'simulated':>9}  {'never':>5} {'sim.':>5}",
     ]
-    return "\n".join(lines)
+    rows = table.to_dict("records")
+    for by in ("all", "gpu", "class", "submitter"):
+        if by in {"class", "submitter"}:
+            lines += ["", f"by {by}"]
+        lines += [_line(row) for row in rows if row["by"] == by]
+    foot = (
+        f"evictions {result['real_evictions']} observed, {result['evictions']:.1f} simulated; "
+        f"mean error of the groups' means {result['score']:.0%} (groups of 20 jobs and more)"
+    )
+    return "\n".join([*lines, "", foot])
+
+
+def _line(row: dict[Any, Any]) -> str:
+    low, high = format_duration(row["mean_low_s"]), format_duration(row["mean_high_s"])
+    return (
+        f"{row['group'][:26]:<26} {row['n']:>4}  {format_duration(row['real_mean_s']):>9} {format_duration(row['mean_s']):>9} "
+        f"{f'{low} – {high}':>20}  {format_duration(row['real_p90_s']):>9} {format_duration(row['p90_s']):>9}  "
+        f"{row['real_n_censored']:>5} {row['n_censored']:>5.1f}"
+    )

@@ -17,7 +17,7 @@ def decayed(priority: float, usage: float, elapsed_s: float, halflife_s: float) 
     >>> decayed(0.5, 100, 86400, 86400)
     50.25
     """
-    beta = 0.5 ** (elapsed_s / halflife_s)
+    beta: float = 0.5 ** (elapsed_s / halflife_s)
     return max(LEAST_PRIORITY, beta * priority + (1 - beta) * usage)
 
 

@@ -100,7 +100,7 @@ class Pool:
         self._matched: list[tuple[Submitter, Machine]] = []
         self._numbers: dict[str, int] = {}
         self._last_cycle_s = 0.0
-        self._jobs = jobs
+        self._sessions = sessions
         self.env.process(self._submit(jobs))
         for session in sessions:
             self.env.process(self._stay(session))
@@ -130,6 +130,28 @@ class Pool:
             person = self.submitters[name] = Submitter(name, factor)
         return person
 
+    def place(self, job: Job, name: str, machine_name: str) -> bool:
+        """Let a job be running as the run begins; False if its machine isn't there or has no room for it."""
+        session = next((s for s in self._sessions if s.machine.name == machine_name and s.up_s <= 0), None)
+        if session is None:
+            return False
+        machine = session.machine
+        if not machine.alive:
+            self._arrive(machine)
+        if not self._claimable(job.cluster, machine):
+            return False
+        self.unfinished += 1
+        size, places = self._carve(job.cluster, machine)
+        number = self._numbers[machine.name] = self._numbers.get(machine.name, 0) + 1
+        person = self.submitter(name)
+        claim = Claim(machine, person, size, places, 0.0, number, job.cluster.limits)
+        machine.claims.add(claim)
+        person.usage += size.cpus
+        machine.left = None
+        machine.seen = machine.remainder()
+        self._start(claim, job, "running", 0.0)
+        return True
+
     # --- jobs arrive
 
     def _submit(self, jobs: Sequence[tuple[Job, str]]) -> Events:
@@ -158,7 +180,7 @@ class Pool:
         for person in self.submitters.values():
             person.advertised = person.n_idle
 
-    def _after(self, delay_s: float, call: Callable[[], None]) -> None:
+    def _after(self, delay_s: float, call: Callable[[], object]) -> None:
         timeout = self.env.timeout(delay_s)
         assert timeout.callbacks is not None
         timeout.callbacks.append(lambda _: call())
@@ -169,14 +191,15 @@ class Pool:
         env, machine = self.env, session.machine
         if session.up_s > env.now:
             yield env.timeout(session.up_s - env.now)
-        self._arrive(machine)
+        if not machine.alive:
+            self._arrive(machine)
         if session.down_s == float("inf"):
             return
         if machine.retire_s < session.down_s:
             yield env.timeout(max(0.0, machine.retire_s - env.now))
             self._changed(machine)
         yield env.timeout(max(0.0, session.down_s - env.now))
-        yield from self._leave(machine, killed=session.ending == "kill")
+        self._leave(machine, killed=session.ending == "kill")
 
     def _arrive(self, machine: Machine) -> None:
         total = machine.total
@@ -187,38 +210,37 @@ class Pool:
         machine.seen = machine.remainder()
         self.machines[machine.name] = machine
 
-    def _leave(self, machine: Machine, *, killed: bool) -> Events:
+    def _leave(self, machine: Machine, *, killed: bool) -> None:
+        """Take a machine away; the jobs of a killed one come back only after their lease."""
         machine.alive = machine.reachable = False
         claims = sorted(machine.claims, key=lambda claim: claim.number)
         machine.claims.clear()
+        for claim in claims:
+            claim.serial += 1  # whatever was to end here doesn't
         if not killed:
             del self.machines[machine.name]
-            for claim in claims:
-                self._evict(claim, "evicted")
+            self._requeue(claims, self.env.now, "evicted")
             return
-        yield self.env.timeout(self.policy.job_lease + self.policy.lease_slack)
-        for claim in claims:
-            self._evict(claim, "lost")
+        policy, cut_s = self.policy, self.env.now
+        self._after(policy.job_lease + policy.lease_slack, lambda: self._requeue(claims, cut_s, "lost"))
         # the collector forgets a silent machine between one and two lifetimes after its last ad (real-pool facts §6)
-        spread = self.policy.classad_lifetime * (1 + float(self.streams.delays.random()))
-        yield self.env.timeout(max(0.0, spread - self.policy.job_lease - self.policy.lease_slack))
-        self.machines.pop(machine.name, None)
+        forget_s = policy.classad_lifetime * (1 + float(self.streams.delays.random()))
+        self._after(forget_s, lambda: self.machines.pop(machine.name, None))
 
-    def _evict(self, claim: Claim, outcome: str) -> None:
-        claim.submitter.usage -= claim.size.cpus
-        job, claim.job = claim.job, None
-        claim.serial += 1
-        if job is None:
-            return
-        number = claim.attempt
-        started_s = self.recorder.attempts[number][4]
-        if started_s > self.env.now:
-            self.recorder.undo(number)
-            job.starts -= 1
-        else:
-            self.recorder.end(number, self.env.now, outcome)
-            job.ready_s = self.env.now
-        claim.submitter.push(job)
+    def _requeue(self, claims: list[Claim], cut_s: float, outcome: str) -> None:
+        """Let the jobs of lost claims be idle again, in their old places; an attempt that never began is undone."""
+        for claim in claims:
+            claim.submitter.usage -= claim.size.cpus
+            job, claim.job = claim.job, None
+            if job is None:
+                continue
+            if self.recorder.attempts[claim.attempt][4] > cut_s:
+                self.recorder.undo(claim.attempt)
+                job.starts -= 1
+            else:
+                self.recorder.end(claim.attempt, self.env.now, outcome)
+                job.ready_s = self.env.now
+            claim.submitter.push(job)
         self._announce(reschedule=False)
 
     def _changed(self, machine: Machine) -> None:

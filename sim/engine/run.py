@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Probe:
 
     label: str
     requirements: str
-    request: Request = Request()
+    request: Request = field(default_factory=Request)
     submitter: str = "newcomer"
     every_s: float = 30.0
 
@@ -126,7 +126,7 @@ def simulate(
     tell(0.02, "matching")
     matcher = Matcher([*(job.ad for job in jobs), *ghost_ads.values()], [stay.ad for stay in stays])
     pool = Pool(
-        [(_job(job, matcher, record.start), job.submitter) for job in jobs],
+        [(_job(job, matcher, record.start), job.submitter) for job in jobs if not job.running_on],
         [_session(stay, matcher, record.start) for stay in stays],
         matcher=matcher,
         policy=scenario.policy.model_copy(
@@ -138,15 +138,16 @@ def simulate(
             ghost for probe in probes for ghost in _ghosts(probe, matcher, ghost_ads[probe.label], horizon)
         ],
     )
+    lost = _place_running(pool, [job for job in jobs if job.running_on], matcher)
     end_s = pool.run(horizon, (lambda share: tell(0.05 + 0.95 * share, "simulating")) if progress else None)
-    used = sorted(job.row for job in jobs)
+    used = sorted(job.row for job in jobs if not job.running_on)
     whole = jobs_frame(pool.recorder, record.jobs, record.start, horizon)
     return Run(
         jobs=whole.iloc[used].reset_index(drop=True),
         attempts=attempts_frame(pool.recorder, record.jobs, record.start),
         cycles=cycles_frame(pool.recorder, record.start),
         probes=probes_frame(pool.recorder, record.start, end_s),
-        manifest=_manifest(scenario, record, seed, jobs, horizon),
+        manifest=_manifest(scenario, record, seed, jobs, horizon) | {"running_not_placed": lost},
         observed=record.jobs.iloc[used].reset_index(drop=True),
         observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
     )
@@ -171,8 +172,17 @@ def _manifest(
     }
 
 
+def _place_running(pool: Pool, jobs: list[RecordedJob], matcher: Matcher) -> int:
+    """Put the jobs that were running when the run begins on their machines; give how many found no place."""
+    lost = 0
+    for job in jobs:
+        entity = Job(job.row, job.order, matcher.autocluster(job.ad), 0.0, job.run_s)
+        lost += not pool.place(entity, job.submitter, job.running_on.split("@", 1)[-1])
+    return lost
+
+
 def _job(job: RecordedJob, matcher: Matcher, start: float) -> Job:
-    return Job(job.row, job.order, matcher.autocluster(job.ad), max(0.0, job.submitted - start), job.run_s)
+    return Job(job.row, job.order, matcher.autocluster(job.ad), job.submitted - start, job.run_s)
 
 
 def _session(stay: Stay, matcher: Matcher, start: float) -> Session:

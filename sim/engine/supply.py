@@ -5,6 +5,7 @@ A session is one stay of one startd. Glideins that come back carry a new startd 
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -106,7 +107,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
 def _longest_silence(rows: pd.DataFrame) -> float:
     """What is normal for this machine: twice its longest time between two ads so far, a minute at least [s]."""
     heard = sorted(set(_unix(rows["heard_at"].dropna()))) if "heard_at" in rows else []
-    gaps = [later - earlier for earlier, later in zip(heard, heard[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(heard)]
     return max(60.0, 1.5 * max(gaps, default=0.0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -84,7 +84,7 @@ def empty(name: str) -> pd.DataFrame:
 
 
 def _column(frame: pd.DataFrame, column: Column, name: str) -> pd.Series:
-    dtype = DTYPES[column.dtype]
+    dtype: Any = DTYPES[column.dtype]
     if column.name not in frame:
         return pd.Series([None] * len(frame), dtype=dtype)
     values = frame[column.name].reset_index(drop=True)
