@@ -18,9 +18,10 @@ from sim.errors import ExpressionError
 
 LONGEST = 20_000  # characters; a requirements expression of the OSPool has a few hundred
 DEEPEST = 100  # brackets and operators inside one another
+HEAVIEST = 350  # steps of evaluation inside one another: HTCondor gives up at 400, and a bracket takes two and a half
 
 _TOKEN = re.compile(
-    r"""(?P<space>(?:[ \t\r\n]|/\*.*?\*/)+)
+    r"""(?P<space>(?:[ \t\r\n\v\f]|/\*.*?\*/|//[^\n]*)+)
       | (?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
       | (?P<string>"(?:[^"\\]|\\.)*")
       | (?P<quoted>'(?:[^'\\]|\\.)*')
@@ -131,7 +132,7 @@ class Expression:
         """Read `text`; ExpressionError, with the column, unless it is one whole expression."""
         root = _Parser(text).whole()
         try:
-            tree = classad2.ExprTree(text)
+            tree = classad2.ExprTree(text[root.start : root.end])
         except (classad2.ClassAdException, ValueError) as error:
             raise ExpressionError(
                 "HTCondor's own parser refuses this expression", column=1, text=text
@@ -198,8 +199,11 @@ def at_time(text: str, now_name: str) -> str:
         if name == "time" and following == ["(", ")"]:
             start, end, index = token.start, tokens[index + 2].end, index + 2
         elif name == "currenttime":
-            scoped = index >= 2 and tokens[index - 1].text == "."
-            start, end = (tokens[index - 2].start if scoped else token.start), token.end
+            before = [earlier.text.lower() for earlier in tokens[max(0, index - 2) : index]]
+            if before[-1:] != ["."]:
+                start, end = token.start, token.end
+            elif before[0] in {"my", "target"}:  # a field of another record has nothing to do with the clock
+                start, end = tokens[index - 2].start, token.end
         if end >= 0:
             pieces += [text[done:start], now_name]
             done = end
@@ -263,14 +267,12 @@ def _single(node: Node) -> Reference | None:
 def _constant(node: Node) -> tuple[object] | None:
     if node.kind == "unary" and node.name == "-" and node.parts[0].kind == "literal":
         inner = _constant(node.parts[0])
-        return (-inner[0],) if inner and isinstance(inner[0], int | float) else None
-    if node.kind != "literal" or node.name.lower() in {"undefined", "error"}:
+        number = inner is not None and isinstance(inner[0], int | float) and not isinstance(inner[0], bool)
+        return (-inner[0],) if inner and number else None  # type: ignore[operator]
+    if node.kind != "literal":
         return None
-    if node.name.lower() in {"true", "false"}:
-        return (node.name.lower() == "true",)
-    if node.name.startswith('"'):
-        return (re.sub(r"\\(.)", r"\1", node.name[1:-1]),)
-    return (float(node.name) if re.search(r"[.eE]", node.name) else int(node.name),)
+    value = classad2.ExprTree(node.name).eval()
+    return None if isinstance(value, classad2.Value) else (value,)
 
 
 class _Parser:
@@ -300,7 +302,22 @@ class _Parser:
                 f"found {_short(token.text)} after a whole expression; expected its end or an operator such as &&{hint}",
                 token.start,
             )
+        self.weigh(root)
         return root
+
+    def weigh(self, root: Node) -> None:
+        """Refuse what HTCondor can parse but not evaluate: such a Requirements matches nothing, silently."""
+        stack = [(root, 0)]
+        while stack:
+            node, above = stack.pop()
+            weight = above + (1 if node.kind in {"unary", "binary", "ternary", "select", "index"} else 3)
+            if weight > HEAVIEST:
+                self.fail(
+                    f"a chain of more than {HEAVIEST} operators, which HTCondor does not evaluate; "
+                    "stringListMember(…) says a long list in one",
+                    node.end - 1,
+                )
+            stack.extend((part, weight) for part in node.parts)
 
     def peek(self) -> str:
         token = self.tokens[self.index] if self.index < len(self.tokens) else None
@@ -374,7 +391,7 @@ class _Parser:
                 node = Node("index", "[]", node.start, closed.end, (node, inner))
             else:
                 name = self.attribute_name(opened)
-                node = Node("select", name.text, node.start, name.end, (node,))
+                node = Node("select", _unquoted(name), node.start, name.end, (node,))
         return node
 
     def attribute_name(self, after: Token) -> Token:
@@ -397,14 +414,18 @@ class _Parser:
                 else Node("reference", token.text, token.start, token.end)
             )
         if token.kind == "quoted":
-            return Node("reference", token.text, token.start, token.end)
+            return (
+                self.call(token)
+                if self.peek() == "("
+                else Node("reference", _unquoted(token), token.start, token.end)
+            )
         if token.text == "(":
             inner = self.nested(self.ternary)
             closed = self.expect(")", token)
             return Node("group", "()", token.start, closed.end, (inner,))
         if token.text == ".":
             name = self.attribute_name(token)
-            return Node("reference", name.text, token.start, name.end)
+            return Node("reference", _unquoted(name), token.start, name.end)
         if token.text == "{":
             return self.sequence(token, "}", "list", "{}")
         if token.text == "[":
@@ -418,7 +439,9 @@ class _Parser:
         octal = token.kind == "number" and re.fullmatch(r"0[0-9]+", token.text) is not None
         if token.kind == "number" and (glued or octal):
             shown = token.text + (after.text if glued and after else "")
-            self.fail(f"{shown!r} is no number; write it in full, such as 8.0 or 16384", token.start)
+            self.fail(f"{_short(shown)} is no number; write it in full, such as 8.0 or 16384", token.start)
+        if token.text.isdigit() and (len(token.text) > 19 or int(token.text) >= 2**63):
+            self.fail(f"{_short(token.text)} is too large for a whole number of 64 bits", token.start)
         value, end = token.text, token.end
         while (
             token.kind == "string"
@@ -456,6 +479,10 @@ class _Parser:
                 break
         closed = self.expect("]", opened)
         return Node("record", "[]", opened.start, closed.end, tuple(parts))
+
+
+def _unquoted(token: Token) -> str:
+    return re.sub(r"\\(.)", r"\1", token.text[1:-1]) if token.kind == "quoted" else token.text
 
 
 def _short(text: str) -> str:
