@@ -39,14 +39,13 @@ def simulate(
 ) -> None:
     """Run SCENARIO, a file or the name of a bundled one, and print waits by class, observed beside simulated."""
     from sim.comparison import compare_waits, score
-    from sim.engine.run import Recording
-    from sim.engine.run import simulate as run
+    from sim.engine.run import Plan, Recording
     from sim.scenario import load
     from sim.workload.classes import label_classes
 
     overrides = (*settings, *([f"pool.source={data}"] if data else []))
     plan = load(scenario, overrides)
-    record = Recording.load(plan.pool.source)
+    ready = Plan.of(plan, Recording.load(plan.pool.source))
     first = plan.run.seed if seed is None else seed
     count = replications or plan.run.replications
     shown = sys.stderr.isatty()
@@ -54,7 +53,7 @@ def simulate(
     for number in range(count):
         if shown:
             click.echo(f"\rrun {number + 1} of {count}", nl=False, err=True)
-        runs.append(run(plan, seed=first + number, recording=record))
+        runs.append(ready.run(first + number))
     if shown:
         click.echo("\r" + " " * 30 + "\r", nl=False, err=True)
     by = plan.workload.class_by

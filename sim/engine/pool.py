@@ -181,9 +181,12 @@ class Pool:
             person.advertised = person.n_idle
 
     def _after(self, delay_s: float, call: Callable[[], object]) -> None:
+        def fire(_: simpy.Event) -> None:
+            call()
+
         timeout = self.env.timeout(delay_s)
         assert timeout.callbacks is not None
-        timeout.callbacks.append(lambda _: call())
+        timeout.callbacks.append(fire)
 
     # --- machines come and go
 

@@ -116,41 +116,76 @@ def simulate(
     tell = progress or (lambda share, text: None)
     tell(0.0, "reading the recording")
     record = recording or Recording.load(scenario.pool.source)
-    seed = scenario.run.seed if seed is None else seed
-    horizon = scenario.run.horizon or record.end - record.start
-    classes = label_classes(record.jobs, scenario.workload.class_by)
-    jobs = recorded_jobs(record.jobs, classes, start=record.start, end=record.start + horizon)
-    fixed = scenario.supply.model == "fixed"
-    stays = fixed_stays(record.slots) if fixed else recorded_stays(record.slots)
-    ghost_ads = {probe.label: job_ad(probe.requirements, probe.request) for probe in probes}
     tell(0.02, "matching")
-    matcher = Matcher([*(job.ad for job in jobs), *ghost_ads.values()], [stay.ad for stay in stays])
-    pool = Pool(
-        [(_job(job, matcher, record.start), job.submitter) for job in jobs if not job.running_on],
-        [_session(stay, matcher, record.start) for stay in stays],
-        matcher=matcher,
-        policy=scenario.policy.model_copy(
+    return Plan.of(scenario, record, probes).run(seed, progress)
+
+
+class Plan:
+    """A scenario made ready: jobs, machines and their matches; each run of it differs by its seed only."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        record: Recording,
+        jobs: list[RecordedJob],
+        stays: list[Stay],
+        matcher: Matcher,
+        probes: Sequence[tuple[Probe, str]],
+    ) -> None:
+        self.scenario = scenario
+        self.record = record
+        self.jobs = jobs
+        self.stays = stays
+        self.matcher = matcher
+        self.probes = probes
+        self.horizon_s = scenario.run.horizon or record.end - record.start
+        self.policy = scenario.policy.model_copy(
             update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
-        ),
-        start_unix=record.start,
-        streams=Streams.of(seed),
-        ghosts=[
-            ghost for probe in probes for ghost in _ghosts(probe, matcher, ghost_ads[probe.label], horizon)
-        ],
-    )
-    lost = _place_running(pool, [job for job in jobs if job.running_on], matcher)
-    end_s = pool.run(horizon, (lambda share: tell(0.05 + 0.95 * share, "simulating")) if progress else None)
-    used = sorted(job.row for job in jobs if not job.running_on)
-    whole = jobs_frame(pool.recorder, record.jobs, record.start, horizon)
-    return Run(
-        jobs=whole.iloc[used].reset_index(drop=True),
-        attempts=attempts_frame(pool.recorder, record.jobs, record.start),
-        cycles=cycles_frame(pool.recorder, record.start),
-        probes=probes_frame(pool.recorder, record.start, end_s),
-        manifest=_manifest(scenario, record, seed, jobs, horizon) | {"running_not_placed": lost},
-        observed=record.jobs.iloc[used].reset_index(drop=True),
-        observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
-    )
+        )
+
+    @classmethod
+    def of(cls, scenario: Scenario, record: Recording, probes: Sequence[Probe] = ()) -> Plan:
+        """Read the workload and the supply of a record and find out who could run where."""
+        horizon = scenario.run.horizon or record.end - record.start
+        classes = label_classes(record.jobs, scenario.workload.class_by)
+        jobs = recorded_jobs(record.jobs, classes, start=record.start, end=record.start + horizon)
+        fixed = scenario.supply.model == "fixed"
+        stays = fixed_stays(record.slots) if fixed else recorded_stays(record.slots)
+        asked = [(probe, job_ad(probe.requirements, probe.request)) for probe in probes]
+        matcher = Matcher([*(job.ad for job in jobs), *(ad for _, ad in asked)], [stay.ad for stay in stays])
+        return cls(scenario, record, jobs, stays, matcher, asked)
+
+    def run(self, seed: int | None = None, progress: Progress | None = None) -> Run:
+        """Run it with a seed, the scenario's by default; see `simulate`."""
+        seed = self.scenario.run.seed if seed is None else seed
+        record, start, horizon = self.record, self.record.start, self.horizon_s
+        pool = Pool(
+            [(_job(job, self.matcher, start), job.submitter) for job in self.jobs if not job.running_on],
+            [_session(stay, self.matcher, start) for stay in self.stays],
+            matcher=self.matcher,
+            policy=self.policy,
+            start_unix=start,
+            streams=Streams.of(seed),
+            ghosts=[
+                ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
+            ],
+        )
+        lost = _place_running(pool, [job for job in self.jobs if job.running_on], self.matcher)
+        end_s = pool.run(
+            horizon, (lambda share: progress(0.05 + 0.95 * share, "simulating")) if progress else None
+        )
+        used = sorted(job.row for job in self.jobs if not job.running_on)
+        whole = jobs_frame(pool.recorder, record.jobs, start, horizon)
+        return Run(
+            jobs=whole.iloc[used].reset_index(drop=True),
+            attempts=attempts_frame(pool.recorder, record.jobs, start),
+            cycles=cycles_frame(pool.recorder, start),
+            probes=probes_frame(pool.recorder, start, end_s),
+            manifest=_manifest(self.scenario, record, seed, self.jobs, horizon)
+            | {"running_not_placed": lost},
+            observed=record.jobs.iloc[used].reset_index(drop=True),
+            observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
+        )
 
 
 def _manifest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pandas as pd
 
@@ -39,6 +40,7 @@ def label_classes(jobs: pd.DataFrame, by: str | None = None) -> pd.Series:
     return pd.Series(labels, index=jobs.index, dtype="str")
 
 
+@cache
 def shape(gpus: int, requirements: str, require_gpus: str | None) -> str:
     """What a job asks for in words, such as ``1 GPU, Capability >= 7.5``; what condor_submit adds is left out."""
     parts = [f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "CPU"]
