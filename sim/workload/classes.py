@@ -23,31 +23,56 @@ def label_classes(jobs: pd.DataFrame, by: str | None = None) -> pd.Series:
 
     by : attribute of the job ad; without it, or where an ad lacks it, the job's shape
     """
-    shapes = [
-        shape(int(gpus), str(requirements), None if pd.isna(picky) else str(picky))
-        for gpus, requirements, picky in zip(
-            jobs["request_gpus"], jobs["requirements"], jobs["require_gpus"], strict=True
-        )
-    ]
-    if by is None:
-        return pd.Series(shapes, index=jobs.index, dtype="str")
-    pattern = re.compile(
-        rf'(?:^|[\[;\n])\s*{re.escape(by)}\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\n\]]+?))\s*(?=[;\n\]]|$)',
-        re.IGNORECASE,
-    )
-    found = [pattern.search(ad) for ad in jobs["ad"]]
-    labels = [(hit[1] or hit[2]) if hit else words for hit, words in zip(found, shapes, strict=True)]
+    attribute = None if by is None else _assignment(by)
+    labels = []
+    for gpus, requirements, picky, ad in zip(
+        jobs["request_gpus"], jobs["requirements"], jobs["require_gpus"], jobs["ad"], strict=True
+    ):
+        hit = attribute.search(ad) if attribute is not None else None
+        if hit is not None:
+            labels.append(hit[1] if hit[1] is not None else hit[2])
+        else:
+            device = None if pd.isna(picky) else _with_values(str(picky), str(ad))
+            labels.append(shape(int(gpus), str(requirements), device))
     return pd.Series(labels, index=jobs.index, dtype="str")
 
 
 @cache
+def _assignment(name: str) -> re.Pattern[str]:
+    """A pattern for the value of an attribute in an ad's text: a string's content, or anything else as written."""
+    begin = rf"(?:^|[\[;\n])\s*{re.escape(name)}\s*=\s*"
+    return re.compile(begin + r'(?:"((?:[^"\\]|\\.)*)"|([^;\n\]]+?))\s*(?=[;\n\]]|$)', re.IGNORECASE)
+
+
+def _with_values(expression: str, ad: str) -> str:
+    """A RequireGPUs with what the job's own limits are: Capability >= GPUsMinCapability → Capability >= 7.5."""
+
+    def value(limit: re.Match[str]) -> str:
+        hit = _assignment(limit[0]).search(ad)
+        return limit[0] if hit is None else hit[2] or f'"{hit[1]}"'
+
+    return re.sub(r"\bGPUsM(?:in|ax)\w+", value, expression)
+
+
+@cache
 def shape(gpus: int, requirements: str, require_gpus: str | None) -> str:
-    """What a job asks for in words, such as ``1 GPU, Capability >= 7.5``; what condor_submit adds is left out."""
+    """What a job asks for in words; what condor_submit adds is left out.
+
+    Examples
+    --------
+    >>> shape(1, '(TARGET.Arch == "X86_64") && (TARGET.GPUs >= RequestGPUs)', "Capability >= 7.500000000000000E+00")
+    '1 GPU, Capability >= 7.5'
+    """
     parts = [f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "CPU"]
     if gpus and require_gpus:
         parts.append(require_gpus)
     parts += own_clauses(requirements)
-    return ", ".join(parts)
+    return ", ".join(_plain_numbers(part) for part in parts)
+
+
+def _plain_numbers(text: str) -> str:
+    """Numbers as people write them: classad2 prints 7.5 as 7.500000000000000E+00."""
+    return re.sub(r"\d\.\d+E[+-]\d+", lambda number: f"{float(number[0]):g}", text)
 
 
 def own_clauses(requirements: str) -> list[str]:
