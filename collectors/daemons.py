@@ -40,7 +40,7 @@ def ask(where: str, question: Callable[[], Answer], *, deadline_s: float = DEADL
     def work() -> None:
         try:
             answers.append(question())
-        except BaseException as error:  # noqa: BLE001  handed to the asking thread
+        except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -95,17 +95,37 @@ class Daemons:
             htcondor2.AdType.Schedd, ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
         )
 
+    def locations(self, kind: str) -> Ads:
+        """The ads of daemons of a kind: negotiator, schedd, collector, startd."""
+        kinds = {
+            "negotiator": htcondor2.AdType.Negotiator,
+            "schedd": htcondor2.AdType.Schedd,
+            "collector": htcondor2.AdType.Collector,
+            "startd": htcondor2.AdType.Startd,
+        }
+        return self._query(
+            kinds[kind], ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
+        )
+
+    def settings(self, daemon: Any, names: Sequence[str]) -> dict[str, str | None]:
+        """What a daemon's configuration says of these macros; None where it has none."""
+        where = f"configuration of {daemon.get('Name', '?')}"
+
+        def question() -> dict[str, str | None]:
+            values = htcondor2.RemoteParam(daemon)
+            return {name: values.get(name) for name in names}
+
+        return ask(where, question)
+
     def queue(self, schedd: Any) -> Ads:
         """The ads of all jobs in a schedd's queue."""
         where = f"schedd {schedd.get('Name', '?')}"
         return list(ask(where, lambda: htcondor2.Schedd(schedd).query()))
 
-    def history(self, schedd: Any, since: str | None = None) -> Ads:
-        """The ads of jobs that left a schedd's queue, newest first, back to the one called `since`."""
+    def history(self, schedd: Any) -> Ads:
+        """The ads of jobs that left a schedd's queue, newest first."""
         where = f"history of schedd {schedd.get('Name', '?')}"
-        return list(
-            ask(where, lambda: htcondor2.Schedd(schedd).history(match=-1, **_since(since)), deadline_s=60.0)
-        )
+        return list(ask(where, lambda: htcondor2.Schedd(schedd).history(match=-1), deadline_s=60.0))
 
     def epochs(self, schedd: Any) -> Ads:
         """One ad per execution attempt, newest first; needs JOB_EPOCH_HISTORY."""
@@ -115,7 +135,3 @@ class Daemons:
     def _query(self, kind: Any, projection: Sequence[str] | None = None) -> Ads:
         where = f"collector {self.address}"
         return list(ask(where, lambda: self._collector.query(kind, projection=list(projection or []))))
-
-
-def _since(since: str | None) -> dict[str, str]:
-    return {} if since is None else {"since": since}

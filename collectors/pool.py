@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from collectors.daemons import Daemons
 from collectors.source import Moment, Reading
@@ -23,7 +24,7 @@ class PoolSource:
         return read_slots(self.daemons.slots(), moment, f"collector {self.daemons.address}")
 
 
-def read_slots(ads: list[object], moment: Moment, where: str) -> Reading:
+def read_slots(ads: list[Any], moment: Moment, where: str) -> Reading:
     """Make the frames of a pool's slot ads; InputError if there is no slot, or no GPU in any."""
     slots = slots_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
     devices = devices_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)

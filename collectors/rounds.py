@@ -18,6 +18,7 @@ from collectors.history import HistorySource
 from collectors.negotiator import NegotiatorSource
 from collectors.pool import PoolSource
 from collectors.schedd import ScheddSource
+from collectors.settings import SettingsSource
 from collectors.source import Moment, Source
 from sim.errors import InputError, PoolscopeError, SourceError
 from sim.store import Snapshot, Store, snapshot_id
@@ -37,7 +38,13 @@ class Round:
 def live_sources(pool: str) -> list[Source]:
     """Every source of a live pool; the slots first, because without them there is no snapshot."""
     daemons = Daemons(pool)
-    return [PoolSource(daemons), ScheddSource(daemons), HistorySource(daemons), NegotiatorSource(daemons)]
+    return [
+        PoolSource(daemons),
+        ScheddSource(daemons),
+        HistorySource(daemons),
+        NegotiatorSource(daemons),
+        SettingsSource(daemons),
+    ]
 
 
 def collect_once(sources: Sequence[Source], store: Store) -> Round:

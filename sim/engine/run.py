@@ -21,6 +21,7 @@ from sim.engine.pool import Ghost, Pool, Session, Streams
 from sim.engine.records import attempts_frame, cycles_frame, jobs_frame, probes_frame
 from sim.engine.supply import Stay, fixed_stays, recorded_stays
 from sim.errors import InputError
+from sim.policy import effective_policy
 from sim.scenario import Scenario
 from sim.store import Store, sample_path
 from sim.workload.classes import label_classes
@@ -31,12 +32,13 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of a real pool over a window [s, Unix]: frames "slots", "jobs", "attempts" and "priorities"."""
+    """What is known of a real pool over a window [s, Unix]: frames by their names."""
 
     slots: pd.DataFrame
     jobs: pd.DataFrame
     attempts: pd.DataFrame
     priorities: pd.DataFrame
+    settings: pd.DataFrame
     start: float
     end: float
     name: str
@@ -50,7 +52,16 @@ class Recording:
             raise InputError(f"{source}: the store holds no slots; run poolscope collect --once first")
         jobs = store.jobs()
         first, last = slots["seen_at"].min().timestamp(), slots["seen_at"].max().timestamp()
-        return cls(slots, jobs, store.attempts(), store.read("priorities"), first, last, str(source))
+        return cls(
+            slots,
+            jobs,
+            store.attempts(),
+            store.read("priorities"),
+            store.read("settings"),
+            first,
+            last,
+            str(source),
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,8 @@ class Plan:
         self.matcher = matcher
         self.probes = probes
         self.horizon_s = scenario.run.horizon or record.end - record.start
-        self.policy = scenario.policy.model_copy(
+        told = effective_policy(scenario.policy, record.settings, record.slots)
+        self.policy = told.model_copy(
             update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
         )
 

@@ -1,0 +1,50 @@
+"""What the daemons are told, as far as the simulation needs it → frame "settings"."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+
+from collectors.daemons import Daemons
+from collectors.source import Moment, Reading
+from sim.policy import MACROS
+from sim.schema import conform, describe
+
+REREAD_S = 3600.0  # a configuration changes by the day, not by the minute
+
+
+class SettingsSource:
+    """The configuration of negotiator, schedd and collector, and of one startd; read once an hour.
+
+    The question is condor_config_val's, which a daemon answers to everybody who may READ.
+    """
+
+    name = "settings"
+
+    def __init__(self, daemons: Daemons) -> None:
+        self.daemons = daemons
+        self._read_s = -REREAD_S
+
+    def read(self, moment: Moment) -> Reading:
+        """Ask each kind of daemon for its macros."""
+        rows: list[dict[str, Any]] = []
+        if time.monotonic() - self._read_s >= REREAD_S:
+            for kind, names in MACROS.items():
+                for ad in self.daemons.locations(kind)[:1]:
+                    answers = self.daemons.settings(ad, names)
+                    rows += [
+                        {
+                            "snapshot": moment.snapshot,
+                            "seen_at": moment.at,
+                            "daemon": kind,
+                            "daemon_name": str(ad.get("Name", "")),
+                            "name": name,
+                            "value": value,
+                        }
+                        for name, value in answers.items()
+                    ]
+            self._read_s = time.monotonic()
+        frame = pd.DataFrame(rows, columns=[column.name for column in describe("settings")])
+        return Reading({"settings": conform(frame, "settings")})
