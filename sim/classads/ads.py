@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import lzma
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,39 @@ Ad = classad2.ClassAd
 
 _EXPRESSION = re.compile(r"^/Expr\((.*)\)/$", re.DOTALL)
 
-# What changes at every update or names a socket, a secret or a moment: no requirements expression is about it, and text
-# that repeats from snapshot to snapshot compresses to almost nothing.
-_VOLATILE = re.compile(
-    r"""(?ix)^(
-      .*(address|ipaddr|claimid|claimids|capability_?secret|publicclaimid|authenticat.*|session.*|adhistory)$
-    | addressv1 | my(address|currenttime) | (last|recent|daemon(core|last)|monitorself|updates?|clock|total(time|load|job|condorload)
-      |condorload|load|expectedmachine|keyboard|console|entered|retirementtime
-      |numdynamicslots|child|jobstarts|newdslot|activationrequests|claimrequests|jobpreempt|jobrankpreempt|jobuserprio
-      |machinelast|privatenetwork|starteripaddr|transfersocket|shadow|sched.*ipaddr|startdipaddr|startdprincipal
-      |remotesys|remoteuser(cpu|wall)|bytes|diskusage|imagesize|memoryusage_|residentset|cumulative|committed|stats|servertime
-      |cpubusy|cpuisbusy|virtualmemory|totalvirtual|disk_?usage|islocalstartd|numpids|utsnameversion|expected).*
-    )$"""
-)  # fmt: skip
-_PRIVATE = re.compile(
-    r"(?i)^(env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|.*secret.*|.*token.*|.*password.*|.*claimid.*|x509.*)$"
+# What changes at every update or names a socket or a moment: text that repeats from snapshot to snapshot takes no room.
+# An attribute that the ad's own expressions read is kept all the same.
+_VOLATILE_SLOT = re.compile(
+    r"""(?ix)
+    .*(address|addressv1|ipaddr|sinful) | my(address|currenttime) | last\w+ | recent\w+ | updates?\w+ | monitorself\w+
+    | daemon(core|last)\w+ | clock(day|min) | (total)?(condor)?loadavg | (total)?virtualmemory | (keyboard|console)idle
+    | cpu(is)?busy(time)? | entered\w+ | expectedmachine\w+ | retirementtimeremaining | machinelast\w+
+    | total(time|job|claim)\w+ | numdynamicslots(time)? | numpids | child\w+ | newdslotnotmatch | job(starts|preemptions)
+    | job(rank|userprio)preemptions | (activation|claim)requests | authenticat\w+ | privatenetworkname | utsnameversion
+    | (gpus|cpus|memory|disk)usage | device\w+(averageusage|peakusage) | islocalstartd | jobcurrent\w+ | imagesize
+    """
 )
-_KEPT = frozenset({"lastheardfrom_never", "totaldisk", "totalslotdisk"})
+_VOLATILE_JOB = re.compile(
+    r"""(?ix)
+    .*(address|addressv1|ipaddr|sinful|socket) | last(job|match|rej|remote|suspension|vacate|hold|release|activation|ckpt)\w*
+    | servertime | shadow(bday|version) | startdprincipal | recent\w+ | stats\w*lifetime\w+ | (activation|committed)\w+
+    | cumulative\w+ | jobcurrent\w+ | job(finishedhookdone|status|laststartdate|submitfile|startdate) | completiondate
+    | entered\w+ | exit(code|status|reason|signal|bysignal) | toe | terminationpending | currenthosts | iowait
+    | block(read|write)\w+ | bytes(sent|recvd) | \w+_raw | \w+usage | imagesize | executablesize | residentset\w*
+    | proportional\w+ | remote(host|slotid|syscpu|usercpu|wallclocktime|pool) | assignedgpus | \w+provisioned
+    | provisionedresources | transfer(in|out)(finished|started|queued)? | transferring(input|output)
+    | transfer(queued|err) | transfer(input|output)stats | spooledoutputfiles | scratchdirfilecount | numpids
+    | vacatereason\w* | autoclusterid | scheduler | runinstanceid | epoch\w+
+    """
+)
+_PRIVATE = re.compile(
+    r"(?i)env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|notifyuser|jobsubmitfile|capability"
+    r"|.*(secret|token|password|passwd|claimid|claimids|claimidlist|credential).*|x509.*|.*adhistory|\w*session\w*"
+)
+_OWN_EXPRESSIONS = ("Requirements", "Start", "Rank", "SlotWeight", "RequireGPUs")
+_REAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d\.\d{15}E[+-]\d+')
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LONGEST = 20_000  # characters outside strings; classad2 crashes on chains of some 30,000 operators
 
 
 def parse_ads(text: str, *, where: str) -> list[Ad]:
@@ -94,7 +112,7 @@ def ad_of_json(record: Mapping[str, Any]) -> Ad:
 def _of_json(value: Any) -> Any:
     if isinstance(value, str):
         match = _EXPRESSION.match(value)
-        return classad2.ExprTree(match[1]) if match else value
+        return _expression(match[1]) if match else value
     if isinstance(value, Mapping):
         return ad_of_json(value)
     if isinstance(value, list):
@@ -120,44 +138,71 @@ def _json_records(text: str) -> Iterator[Mapping[str, Any]]:
             position += 1
 
 
+def _expression(text: str) -> classad2.ExprTree:
+    """Read a text as one whole expression: classad2 alone would cut ``A; B=2`` to ``A`` without a word."""
+    if len(text) > _LONGEST and len(_LITERAL.sub("", text)) > _LONGEST:
+        raise InputError(f"an expression of {len(text)} characters; at most {_LONGEST} outside strings")
+    if ";" in text or "]" in text:
+        classad2.ExprTree(f"({text}\n)")
+    return classad2.ExprTree(text)
+
+
 def _parse_long(text: str, where: str) -> list[Ad]:
     ads: list[Ad] = []
     block: list[tuple[int, str]] = []
     for number, line in enumerate([*text.splitlines(), ""], start=1):
         if line.strip():
-            block.append((number, line))
+            if not line.startswith(("***", "#", "--")):  # banners of condor_history and condor_q
+                block.append((number, line))
         elif block:
-            if ad := _long_ad(block, where):
-                ads.append(ad)
+            ads.append(_long_ad(block, where))
             block = []
     return ads
 
 
-def _long_ad(block: list[tuple[int, str]], where: str) -> Ad | None:
-    ad = Ad()
-    for number, line in block:
-        name, equals, value = line.partition("=")
-        name = name.strip()
-        if line.startswith(("***", "#", "--")):  # banners of condor_history and condor_q
-            continue
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name):
-            raise InputError(f"{where}, line {number}: {line[:60]!r} is no attribute; {_EXPECTED}")
-        try:
-            ad[name] = classad2.ExprTree(value.strip())
-        except (classad2.ClassAdException, ValueError) as error:
-            raise InputError(
-                f"{where}, line {number}: the value of {name} is no ClassAd expression"
-            ) from error
-    return parse_one(str(ad)) if len(ad) else None
+def _long_ad(block: list[tuple[int, str]], where: str) -> Ad:
+    """An ad from its lines; the fast way parses all at once, and where that loses something, line by line."""
+    doubtful = [line for line in block if ";" in line[1] or "]" in line[1] or len(line[1]) > _LONGEST]
+    for number, line in doubtful:
+        _attribute(line, f"{where}, line {number}")
+    names = {line.partition("=")[0].strip().lower() for _, line in block}
+    try:
+        (ad,) = classad2.parseAds("\n".join(line for _, line in block) + "\n", classad2.ParserType.Old)
+    except ValueError:
+        ad = Ad()
+    if len(ad) != len(names):
+        for number, line in block:
+            _attribute(line, f"{where}, line {number}")
+        raise InputError(
+            f"{where}, line {block[0][0]}: the ad that begins here can't be read whole; {_EXPECTED}"
+        )
+    return ad
+
+
+def _attribute(line: str, where: str) -> None:
+    """Check a line ``Name = value`` in old syntax, where a backslash is a backslash."""
+    name, equals, value = line.partition("=")
+    name = name.strip()
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name):
+        raise InputError(f"{where}: {line[:60]!r} is no attribute; {_EXPECTED}")
+    try:
+        if not value.strip().startswith('"'):
+            _expression(value.strip())
+        if len(classad2.parseOne(f"{name} = {value}\n", classad2.ParserType.Old)) != 1:
+            raise ValueError(value)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except (classad2.ClassAdException, ValueError) as error:
+        raise InputError(f"{where}: the value of {name} is no ClassAd expression") from error
 
 
 def _parse_xml(text: str) -> list[Ad]:
-    from xml.etree import ElementTree  # noqa: S405  HTCondor's own output; entities are refused below
+    from xml.etree import ElementTree as ET
 
     if "<!ENTITY" in text:
         raise InputError("an XML file with entities is refused")
-    root = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", text))  # noqa: S314
-    return [_xml_ad(node) for node in root.iter("c") if node in list(root)]
+    root = ET.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", text))  # noqa: S314
+    return [_xml_ad(node) for node in root.findall("c")]
 
 
 def _xml_ad(node: Any) -> Ad:
@@ -180,7 +225,7 @@ def _xml_value(child: Any) -> Any:
         case "b":
             return child.attrib.get("v", "f") == "t"
         case "e":
-            return classad2.ExprTree(text)
+            return _expression(text)
         case "c":
             return _xml_ad(child)
         case "l":
@@ -200,12 +245,12 @@ def parse_one(text: str) -> Ad:
 def value_of(ad: Ad, name: str) -> Any:
     """The value of an attribute as a plain Python value; UNDEFINED, ERROR and what isn't there are None."""
     try:
-        value = ad.get(name)
+        value = ad[name]
         if isinstance(value, classad2.ExprTree):
             value = ad.eval(name)
+        return _plain(value, ad)
     except Exception:  # a garbage attribute of one ad is that ad's affair
         return None
-    return _plain(value, ad)
 
 
 def _plain(value: Any, ad: Ad) -> Any:
@@ -225,8 +270,7 @@ def number_of(ad: Ad, *names: str) -> float | None:
         if (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and abs(value) < 1e18
-            and value == value
+            and abs(value) < 1e18  # NaN fails this, too
         ):
             return float(value)
     return None
@@ -250,17 +294,78 @@ def source_of(ad: Ad, name: str) -> str | None:
     """An attribute as text, not evaluated."""
     if name not in ad:
         return None
-    value = ad.lookup(name)
-    return " ".join(str(value).split())
+    return _tidy(str(ad.lookup(name)))
 
 
-def print_ad(ad: Ad, *, but: Iterable[str] = ()) -> str:
-    """An ad as text without what is volatile or private, attributes in order of name."""
-    dropped = {name.lower() for name in but}
-    kept = Ad()
-    for name in sorted(ad, key=str.lower):
-        lowered = name.lower()
-        if lowered in dropped or _PRIVATE.match(name) or (_VOLATILE.match(name) and lowered not in _KEPT):
-            continue
-        kept[name] = ad.lookup(name)
-    return re.sub(r"\s*\n\s*", " ", str(kept)).strip()
+def print_ad(ad: Ad, *, numbers: Mapping[str, float] | None = None) -> str:
+    """An ad as text without what is volatile or private, attributes in order of name.
+
+    Job ads also lose what the schedd notes about their run. `numbers` stand in for the attributes of these names.
+    """
+    put = {name.lower(): f"{name} = {_number_text(value)}" for name, value in (numbers or {}).items()}
+    is_job = "ClusterId" in ad
+    read: frozenset[str] | None = None
+    kept = list(put.items())
+    for piece in _pieces(ad):
+        name, line, reason = _sifted(piece, is_job)
+        if reason:
+            if reason == "private":
+                continue
+            if read is None:
+                read = _own_references(ad)
+            if name not in read:
+                continue
+        if name not in put:
+            kept.append((name, line))
+    kept.sort()
+    return f"[ {'; '.join([line for _, line in kept])} ]"
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _pieces(ad: Ad) -> list[str]:
+    """The attributes of an ad as ``Name = value; ``, from one call into classad2.
+
+    An attribute begins on a line of its own, eight blanks deep; what is deeper belongs to a nested ad or list.
+    """
+    pieces: list[str] = []
+    for piece in str(ad).rstrip("\n ]").split("\n        ")[1:]:
+        if piece[0] == " ":
+            pieces[-1] = f"{pieces[-1].rstrip()} {piece.strip()}"
+        else:
+            pieces.append(piece)
+    return pieces
+
+
+@lru_cache(maxsize=1 << 15)
+def _sifted(piece: str, is_job: bool) -> tuple[str, str, str]:
+    """An attribute's name in lower case, its line, and why it is left out: private, volatile or not at all.
+
+    Remembered, because most attributes of a pool's ads are the same from slot to slot.
+    """
+    name = piece.partition(" = ")[0].lower()
+    volatile = _VOLATILE_JOB if is_job else _VOLATILE_SLOT
+    reason = "private" if _PRIVATE.fullmatch(name) else "volatile" if volatile.fullmatch(name) else ""
+    return name, "" if reason == "private" else _tidy(piece).rstrip("; "), reason
+
+
+def _tidy(text: str) -> str:
+    """One line, and 7.5 for 7.500000000000000E+00; strings stay as they are (their line breaks are escaped)."""
+    if "\n" in text:
+        text = " ".join(part.strip() for part in text.split("\n") if part.strip())
+    return _REAL.sub(_short, text) if "E+" in text or "E-" in text else text
+
+
+def _short(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else repr(float(match[0]))
+
+
+def _own_references(ad: Ad) -> frozenset[str]:
+    """The attributes that an ad's own expressions read, at any remove, in lower case."""
+    found: set[str] = set()
+    for name in _OWN_EXPRESSIONS:
+        with suppress(KeyError):
+            found.update(reference.lower() for reference in ad.internalRefs(ad.lookup(name)))
+    return frozenset(found)

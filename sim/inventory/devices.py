@@ -1,8 +1,10 @@
 """Startd ads → frame "devices": each physical GPU once, whichever slots list it.
 
 A GPU stands in its partitionable slot's ad (which lists all its devices, lent out or not), again in the dynamic slot
-that has it, and perhaps in a backfill slot. The key is machine and device id; a dynamic or static slot's claim wins over
-the partitionable slot's offer, a primary slot over a backfill one (fact sheet §3.2).
+that has it, and perhaps in a backfill slot. The key is machine and device id, whichever startd tells of it: a glidein
+that has just died and its successor on the same host offer the same GPUs, and for up to 15 minutes the collector has
+both. A claim wins over an offer, a primary slot over a backfill one (fact sheet §3.2). Ids are only unique per host; two
+startds that report different models under one id (test pools do) have different devices.
 """
 
 from __future__ import annotations
@@ -10,22 +12,39 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from sim.classads.ads import Ad, flag_of, number_of, text_of, value_of
 from sim.inventory.rows import Framed, Row, moment
-from sim.inventory.slots import is_backfill, is_capacity, slot_type
+from sim.inventory.slots import is_backfill, is_capacity, slot_type, state_of
 from sim.schema import conform, describe
 
 _VENDOR = re.compile(r"^(?:NVIDIA|AMD|Intel(?:\(R\))?|Tesla|GeForce|Quadro|Radeon)\s+", re.IGNORECASE)
-_OLD = {
-    "DeviceName": "CUDADeviceName",
-    "Capability": "CUDACapability",
-    "GlobalMemoryMb": "CUDAGlobalMemoryMb",
-    "MaxSupportedVersion": "CUDAMaxSupportedVersion",
-}
 _BUSY = {"Claimed", "Preempting", "Matched"}
+_TOLD = ("model", "capability", "memory_mib", "max_runtime", "driver", "mig_parent", "site")
+
+
+class _Slot(NamedTuple):
+    """What is the same for all devices of a slot ad."""
+
+    ad: Ad
+    name: str
+    machine: str
+    kind: str
+    state: str
+    claimed: bool
+    backfill: bool
+    nested: dict[str, Ad]
+    available: frozenset[str] | None
+    offline: frozenset[str]
+
+    @property
+    def precedence(self) -> int:
+        """Whose word counts for a device that several slots list."""
+        partitionable = self.kind == "partitionable"
+        return (4 if self.claimed else 0) + (0 if self.backfill else 2) + (0 if partitionable else 1)
 
 
 def family(model: str | None) -> str:
@@ -44,128 +63,163 @@ def family(model: str | None) -> str:
 
 def devices_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
     """Give a row per physical device of these slot ads."""
-    rows: dict[tuple[str, str], tuple[int, Row]] = {}
+    known: dict[tuple[str, str], list[tuple[int, Row]]] = {}
     rejects: Counter[str] = Counter()
     for ad in ads:
-        name, machine = text_of(ad, "Name"), text_of(ad, "Machine")
         if not is_capacity(ad):
             continue
+        listed = _listed(ad)
+        if not listed:
+            continue
+        name, machine = text_of(ad, "Name"), text_of(ad, "Machine")
         if name is None or machine is None:
             rejects["no Name or Machine"] += 1
             continue
-        rank = _precedence(ad)
-        for device_id, shares in _listed(ad).items():
-            known = rows.get((machine, device_id))
-            if known is not None and known[0] >= rank:
-                _complete(known[1], _row(ad, name, machine, device_id, shares, seen_at, snapshot))
-                continue
-            row = _row(ad, name, machine, device_id, shares, seen_at, snapshot)
-            if known is not None:
-                _complete(row, known[1])
-            rows[machine, device_id] = (rank, row)
+        slot = _slot(ad, name, machine)
+        for device_id, shares in listed.items():
+            row = _row(slot, device_id, shares, seen_at, snapshot)
+            _merge(known.setdefault((machine, device_id), []), slot.precedence, row)
+    rows = [row for same_id in known.values() for _, row in same_id]
     columns = [column.name for column in describe("devices")]
-    frame = pd.DataFrame([row for _, row in rows.values()], columns=columns)
-    return Framed(conform(frame, "devices"), rejects)
+    return Framed(conform(pd.DataFrame(rows, columns=columns), "devices"), rejects)
 
 
-def _precedence(ad: Ad) -> int:
-    """Which of the slots that list a device tells its state: a claim before an offer, a primary slot before backfill."""
-    partitionable = slot_type(ad) == "partitionable"
-    claimed = text_of(ad, "State") in _BUSY and not partitionable
-    return (4 if claimed else 0) + (0 if is_backfill(ad) else 2) + (0 if partitionable else 1)
+def _merge(same_id: list[tuple[int, Row]], precedence: int, row: Row) -> None:
+    """Add what a slot tells of a device to what other slots told: the better witness first, the rest fills gaps."""
+    for place, (rank, other) in enumerate(same_id):
+        if row["model"] is not None and other["model"] is not None and row["model"] != other["model"]:
+            continue
+        better, worse = (row, other) if precedence > rank else (other, row)
+        for name in _TOLD:
+            if better[name] is None:
+                better[name] = worse[name]
+        if better["family"] == "unknown":
+            better["family"] = worse["family"]
+        better["shares"] = max(better["shares"], worse["shares"])
+        same_id[place] = (max(rank, precedence), better)
+        return
+    same_id.append((precedence, row))
+
+
+def _slot(ad: Ad, name: str, machine: str) -> _Slot:
+    kind, state = slot_type(ad), state_of(ad)
+    available = value_of(ad, "AvailableGPUs")
+    return _Slot(
+        ad,
+        name,
+        machine,
+        kind,
+        state,
+        state in _BUSY and kind != "partitionable",
+        is_backfill(ad),
+        _nested(ad),
+        frozenset(_ids(available)) if isinstance(available, list) else None,
+        frozenset(_split(text_of(ad, "OfflineGPUs"))),
+    )
+
+
+def _split(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _ids(devices: Iterable[object]) -> list[str]:
+    """The ids of nested device ads, in a list as the value of AvailableGPUs is."""
+    return [told for device in devices if isinstance(device, Ad) and (told := text_of(device, "Id"))]
 
 
 def _listed(ad: Ad) -> Counter[str]:
     """The ids of a slot's devices and how often each is listed (-repeat and -divide list a device several times)."""
-    assigned = text_of(ad, "AssignedGPUs") or ""
-    offline = [part.strip() for part in (text_of(ad, "OfflineGPUs") or "").split(",") if part.strip()]
-    ids = Counter(part.strip() for part in assigned.split(",") if part.strip())
+    ids = Counter(_split(text_of(ad, "AssignedGPUs")))
+    offline = _split(text_of(ad, "OfflineGPUs"))
+    if not ids and not offline:  # an execute event's copy of a slot ad has no other list
+        available = value_of(ad, "AvailableGPUs")
+        return Counter(_ids(available) if isinstance(available, list) else [])
     if slot_type(ad) == "partitionable":
         ids.update({gone: 1 for gone in offline if gone not in ids})
     return ids
 
 
-def _nested(ad: Ad, device_id: str) -> Ad | None:
-    name = "GPUs_" + device_id.replace("-", "_")
-    value = ad.get(name)
-    return value if isinstance(value, Ad) else None
+def _nested(ad: Ad) -> dict[str, Ad]:
+    """The nested ads of a slot's devices by Id; their attributes are called GPUs_<id with underscores>."""
+    found = {}
+    for name in ad:
+        if (
+            name[:5].lower() == "gpus_"
+            and isinstance(own := ad.get(name), Ad)
+            and (told := text_of(own, "Id"))
+        ):
+            found[told] = own
+    return found
 
 
-def _property(ad: Ad, own: Ad | None, name: str) -> object:
-    """A property of a device: its nested ad, else what all the slot's devices have in common, else the old family."""
+def _property(slot: _Slot, device_id: str, name: str) -> object:
+    """A property of a device: its own ad, else what all the slot's devices have in common, else the old family.
+
+    The old family is CUDACapability for all, and GPU_a0223334Capability (or CUDA0Capability) where devices differ.
+    """
+    own = slot.nested.get(device_id)
     if own is not None and (value := value_of(own, name)) is not None:
         return value
-    for flat in (f"GPUs_{name}", _OLD.get(name, "")):
-        if flat and (value := value_of(ad, flat)) is not None and (own is None or flat.startswith("GPUs_")):
+    for attribute in (f"GPUs_{name}", f"{device_id.replace('-', '_')}{name}", f"CUDA{name}"):
+        if (value := value_of(slot.ad, attribute)) is not None:
             return value
     return None
 
 
-def _row(
-    ad: Ad, name: str, machine: str, device_id: str, shares: int, seen_at: pd.Timestamp, snapshot: str
-) -> Row:
-    own = _nested(ad, device_id)
-    model = _property(ad, own, "DeviceName")
-    uuid = str(value_of(own, "DeviceUuid") or "") if own is not None else ""
-    mig = device_id.startswith("MIG") or uuid.startswith("MIG")
+def _row(slot: _Slot, device_id: str, shares: int, seen_at: pd.Timestamp, snapshot: str) -> Row:
+    own = slot.nested.get(device_id)
+    model = _text(_property(slot, device_id, "DeviceName"))
+    uuid = text_of(own, "DeviceUuid") if own is not None else None
+    mig = "MIG-" in device_id or "MIG-" in (uuid or "")
     return {
         "snapshot": snapshot,
         "seen_at": seen_at,
-        "machine": machine,
+        "machine": slot.machine,
         "device_id": device_id,
-        "startd": name.split("@", 1)[-1],
-        "site": text_of(ad, "GLIDEIN_Site", "GLIDEIN_ResourceName"),
-        "model": model if isinstance(model, str) else None,
-        "family": ("MIG slice" if mig else family(None)) if not isinstance(model, str) else family(model),
-        "capability": _number(_property(ad, own, "Capability")),
-        "memory_mib": _number(_property(ad, own, "GlobalMemoryMb")),
-        "max_runtime": _number(_property(ad, own, "MaxSupportedVersion")),
-        "driver": value if isinstance(value := _property(ad, own, "NvidiaDriver"), str) else None,
+        "startd": slot.name.split("@", 1)[-1],
+        "site": text_of(slot.ad, "GLIDEIN_Site", "GLIDEIN_ResourceName"),
+        "model": model,
+        "family": "MIG slice" if mig and model is None else family(model),
+        "capability": _number(_property(slot, device_id, "Capability")),
+        "memory_mib": _number(_property(slot, device_id, "GlobalMemoryMb")),
+        "max_runtime": _number(_property(slot, device_id, "MaxSupportedVersion")),
+        "driver": _text(_property(slot, device_id, "NvidiaDriver")),
         "mig": mig,
-        "mig_parent": value
-        if own is not None and isinstance(value := value_of(own, "ParentUuid"), str)
-        else None,
+        "mig_parent": text_of(own, "ParentUuid") if own is not None else None,
         "shares": shares,
-        "slot": name,
-        "slot_type": slot_type(ad),
-        "state": device_state(ad, device_id, seen_at),
-        "submitter": text_of(ad, "AccountingGroup", "RemoteUser")
-        if slot_type(ad) != "partitionable"
-        else None,
+        "slot": slot.name,
+        "slot_type": slot.kind,
+        "state": _state(slot, device_id, seen_at),
+        "submitter": text_of(slot.ad, "AccountingGroup", "RemoteUser") if slot.claimed else None,
     }
 
 
-def device_state(ad: Ad, device_id: str, seen_at: pd.Timestamp) -> str:
+def _state(slot: _Slot, device_id: str, seen_at: pd.Timestamp) -> str:
     """What a slot's ad says of one of its devices: free, claimed, backfill, draining, offline or prevented.
 
     Prevented: free, but its slot has no core or memory left, is past GLIDEIN_ToRetire, or belongs to its owner.
     """
-    if device_id in (text_of(ad, "OfflineGPUs") or "") or flag_of(ad, "Offline"):
+    if device_id in slot.offline or flag_of(slot.ad, "Offline"):
         return "offline"
-    busy = slot_type(ad) != "partitionable" and text_of(ad, "State") in _BUSY
-    if busy:
-        return "backfill" if is_backfill(ad) else "claimed"
-    if text_of(ad, "State") == "Drained" or flag_of(ad, "Draining"):
+    # a partitionable slot's AvailableGPUs lacks what it has lent out, also where the dynamic slot's ad is missing
+    lent = slot.kind == "partitionable" and slot.available is not None and device_id not in slot.available
+    if slot.claimed or (lent and slot.nested):
+        return "backfill" if slot.backfill else "claimed"
+    if slot.state == "Drained" or flag_of(slot.ad, "Draining"):
         return "draining"
-    retire = moment(ad, "GLIDEIN_ToRetire")
-    starved = not (number_of(ad, "Cpus") or 0) > 0 or not (number_of(ad, "Memory") or 0) > 0
-    if starved or (retire is not None and seen_at >= retire) or text_of(ad, "State") == "Owner":
+    retire = moment(slot.ad, "GLIDEIN_ToRetire")
+    starved = any(number_of(slot.ad, name) == 0 for name in ("Cpus", "Memory"))
+    if starved or slot.state == "Owner" or (retire is not None and seen_at >= retire):
         return "prevented"
     return "free"
 
 
-def _complete(row: Row, other: Row) -> None:
-    """Fill what one slot's ad doesn't tell of a device from another's."""
-    for name in ("model", "capability", "memory_mib", "max_runtime", "driver", "mig_parent", "site"):
-        if row[name] is None:
-            row[name] = other[name]
-    if row["family"] == "unknown":
-        row["family"] = other["family"]
-    row["shares"] = max(row["shares"], other["shares"])
-
-
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def supply(devices: pd.DataFrame, by: Sequence[str] = ("family", "state")) -> pd.DataFrame:

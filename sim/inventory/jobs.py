@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sim.classads.ads import Ad, number_of, parse_one, print_ad, source_of, text_of, value_of
+from sim.classads.ads import Ad, number_of, print_ad, source_of, text_of, value_of
 from sim.inventory.rows import Framed, Rejected, Row, framed, moment
 from sim.schema import conform, describe
 
@@ -86,7 +86,8 @@ def job_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
         "n_holds": int(number_of(ad, "NumHolds") or 0),
         "slot": text_of(ad, "RemoteHost", "LastRemoteHost"),
         "exit_code": _whole(number_of(ad, "ExitCode")),
-        "ad": _job_text(ad, request),
+        # requests may hang on the job's usage, which the text doesn't keep: there they stand evaluated
+        "ad": print_ad(ad, numbers={name: value for name, value in request.items() if value is not None}),
     }
 
 
@@ -99,16 +100,6 @@ def _run_s(ad: Ad, completed: pd.Timestamp | None) -> float | None:
     if measured is not None and measured >= 0:
         return measured
     return None if began is None else max(0.0, (completed - began).total_seconds())
-
-
-def _job_text(ad: Ad, request: dict[str, float | None]) -> str:
-    """The ad as text with its requests evaluated: in the ad they may hang on usage that isn't kept."""
-    text = print_ad(ad)
-    held = parse_one(text)
-    for name, value in request.items():
-        if value is not None and number_of(held, name) != value:
-            held[name] = int(value) if value == int(value) else value
-    return " ".join(str(held).split())
 
 
 def attempts_frame(epochs: Iterable[Ad], *, schedd: str = "") -> Framed:

@@ -10,7 +10,7 @@ import pandas as pd
 from sim.classads.ads import Ad, flag_of, number_of, print_ad, source_of, text_of
 from sim.inventory.rows import Framed, Rejected, Row, framed, kib, moment
 
-_CVMFS = re.compile(r"^HAS_CVMFS_(\w+)$", re.IGNORECASE)
+_DYNAMIC = re.compile(r"\w+\d+_\d+@")
 _TYPES = {"partitionable", "dynamic", "static"}
 
 
@@ -39,13 +39,19 @@ def slot_type(ad: Ad) -> str:
         return told
     if flag_of(ad, "PartitionableSlot"):
         return "partitionable"
-    return "dynamic" if flag_of(ad, "DynamicSlot") else "static"
+    dynamic = flag_of(ad, "DynamicSlot") or _DYNAMIC.match(text_of(ad, "Name") or "")
+    return "dynamic" if dynamic else "static"
+
+
+def state_of(ad: Ad) -> str:
+    """State of a slot; a copy in a job's event log has none, and there a dynamic slot is claimed."""
+    return text_of(ad, "State") or ("Claimed" if slot_type(ad) == "dynamic" else "Unclaimed")
 
 
 def cvmfs_repositories(ad: Ad) -> str | None:
     """The CVMFS repositories a slot says it has; the dots of their names are underscores in HAS_CVMFS_…."""
-    found = sorted(match[1] for name in ad if (match := _CVMFS.match(name)) and flag_of(ad, name))
-    return ",".join(found) or None
+    names = [name for name in ad if name[:10].lower() == "has_cvmfs_"]
+    return ",".join(sorted(name[10:] for name in names if flag_of(ad, name))) or None
 
 
 def parent_of(ad: Ad) -> str | None:
@@ -56,12 +62,12 @@ def parent_of(ad: Ad) -> str | None:
 
 
 def slot_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str) -> Row | None:
-    """The row of a slot ad; Rejected where it has no usable Name, Machine, State or amounts."""
+    """The row of a slot ad; Rejected where it has no Name or Machine, or a negative amount."""
     if not is_capacity(ad):
         return None
-    name, machine, state = text_of(ad, "Name"), text_of(ad, "Machine"), text_of(ad, "State")
-    if name is None or machine is None or state is None:
-        raise Rejected("no Name, Machine or State")
+    name, machine = text_of(ad, "Name"), text_of(ad, "Machine")
+    if name is None or machine is None:
+        raise Rejected("no Name or Machine")
     amounts = {key: number_of(ad, key) for key in ("Cpus", "Memory", "Disk", "GPUs", "TotalSlotGPUs")}
     if any(value is not None and value < 0 for value in amounts.values()):
         raise Rejected("a negative amount")
@@ -74,7 +80,7 @@ def slot_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str) -> Row | None:
         "slot_type": kind,
         "parent": parent_of(ad) if kind == "dynamic" else None,
         "heard_at": moment(ad, "LastHeardFrom"),
-        "state": state,
+        "state": state_of(ad),
         "activity": text_of(ad, "Activity"),
         "site": text_of(ad, "GLIDEIN_Site", "GLIDEIN_ResourceName"),
         "resource": text_of(ad, "GLIDEIN_ResourceName"),
