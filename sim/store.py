@@ -39,7 +39,7 @@ from sim.schema import DTYPES, conform, describe, empty
 
 TEXTS = "ad_texts"
 _TIMES = {"slots": "seen_at", "devices": "seen_at", "jobs": "seen_at", "attempts": "started_at", "cycles": "started_at",
-          "priorities": "seen_at"}  # fmt: skip
+          "priorities": "seen_at", "settings": "seen_at"}  # fmt: skip
 _KEYS = {"attempts": ["schedd", "job_id", "started_at"], "cycles": ["negotiator", "started_at"]}
 _ONCE = {
     "attempts": [*_KEYS["attempts"], "ended_at"],
@@ -56,7 +56,7 @@ Answer = TypeVar("Answer")
 Key = tuple[Any, ...]
 
 
-class _VanishedError(Exception):
+class _VanishedError(OSError):
     """A listed file is gone: compaction merged it meanwhile; look again."""
 
 
@@ -178,8 +178,8 @@ class Store:
         merged = 0
         try:
             with self._lock():
-                for folder in sorted(self.path.glob(f"frame=*/day={day}")):
-                    merged += self._compact_folder(folder, folder.parent.name.removeprefix("frame="))
+                for name in (*_TIMES, TEXTS):
+                    merged += self._compact_day(name, day)
                 self._sweep()
         except OSError as error:
             raise StoreError(
@@ -187,10 +187,11 @@ class Store:
             ) from error
         return merged
 
-    def _compact_folder(self, folder: Path, name: str) -> int:
+    def _compact_day(self, name: str, day: str) -> int:
+        folder = self.path / f"frame={name}" / f"day={day}"
         for file in self._superseded(folder):  # a compaction was killed before it had taken them away
             file.unlink(missing_ok=True)
-        files = self._whole(self._listed(name, folder.glob("*.parquet")), name)
+        files = self._whole(self._listed(name, day), name)
         if len(files) < 2:
             return 0
         frame = self._scan(files)
@@ -216,8 +217,12 @@ class Store:
             yield
 
     def _sweep(self) -> None:
-        """Delete temporary files that killed writers left."""
-        for file in self.path.glob("**/.*.part"):
+        """Delete what killed writers left: temporary files, and frames of snapshots that were never finished."""
+        left = list(self.path.glob("**/.*.part"))
+        for name in _TIMES:
+            all_of_it = set((self.path / f"frame={name}").glob("day=*/*.parquet"))
+            left += all_of_it - set(self._listed(name))
+        for file in left:
             if file.stat().st_mtime < time.time() - _ABANDONED_S:
                 file.unlink(missing_ok=True)
 
@@ -336,7 +341,8 @@ class Store:
         self, frame: str, since: datetime | None, until: datetime | None, snapshot: str | None
     ) -> tuple[list[str], dict[str, Any]]:
         column = _TIMES[frame]
-        conditions, values = [], {}
+        conditions: list[str] = []
+        values: dict[str, Any] = {}
         for name, operator, value in (("since", ">=", since), ("until", "<", until)):
             if value is not None:
                 conditions.append(f"{column} {operator} ${name}")
@@ -353,9 +359,9 @@ class Store:
         values: Mapping[str, Any] | None = None,
         columns: Iterable[str] | None = None,
     ) -> pd.DataFrame:
-        there = frozenset[str]().union(*(_footer_of(file).columns for file in files))
         wanted = "*"
         if columns is not None:
+            there = frozenset[str]().union(*(_footer_of(file).columns for file in files))
             wanted = ", ".join(f'"{name}"' if name in there else f'NULL AS "{name}"' for name in columns)
         where = " AND ".join(conditions) or "true"
         with duckdb.connect() as connection:
@@ -396,10 +402,14 @@ class Store:
 
     def _files(self, name: str) -> list[Path]:
         """The files of a frame that count: whole, of a finished snapshot, not merged into another."""
-        return self._whole(self._listed(name, (self.path / f"frame={name}").glob("day=*/*.parquet")), name)
+        listed, before = self._listed(name), None
+        while listed != before:  # a file that comes while a folder is listed may be missed
+            listed, before = self._listed(name), listed
+        return self._whole(listed, name)
 
-    def _listed(self, name: str, found: Iterable[Path]) -> list[Path]:
+    def _listed(self, name: str, day: str = "*") -> list[Path]:
         """Files of finished snapshots and merged ones, in order; texts count at once (see `_taken_out`)."""
+        found = (self.path / f"frame={name}").glob(f"day={day}/*.parquet")
         listed = sorted(file for file in found if not file.name.startswith("."))
         if name == TEXTS:
             return listed
@@ -416,8 +426,8 @@ class Store:
         for file in files:
             try:
                 footer = _footer_of(file)
-            except FileNotFoundError as error:
-                raise _VanishedError from error
+            except _VanishedError:
+                raise
             except (OSError, pa.ArrowException):
                 self._problem(f"{file}: damaged or foreign, skipped")
                 continue
@@ -499,7 +509,14 @@ _BROKEN: set[tuple[str, int, int]] = set()
 
 
 def _footer_of(file: Path) -> _Footer:
-    return _footer(*_identity(file))
+    """A file's footer, read once as long as the file stays as it is."""
+    try:
+        identity = _identity(file)
+        if identity in _BROKEN:
+            raise OSError(f"{file}: damaged")
+        return _read_footer(*identity)
+    except FileNotFoundError as error:
+        raise _VanishedError from error
 
 
 @lru_cache(maxsize=100_000)
@@ -507,13 +524,6 @@ def _read_footer(path: str, changed: int, size: int) -> _Footer:
     found = pq.read_metadata(path)
     told = (found.metadata or {}).get(_SUPERSEDES, b"[]")
     return _Footer(frozenset(found.schema.to_arrow_schema().names), frozenset(json.loads(told)))
-
-
-def _footer(path: str, changed: int, size: int) -> _Footer:
-    """A file's footer, read once as long as the file stays as it is."""
-    if (path, changed, size) in _BROKEN:
-        raise OSError(f"{path}: damaged")
-    return _read_footer(path, changed, size)
 
 
 def _key(text: str) -> str:
