@@ -128,14 +128,12 @@ class Store:
             raise StoreError(
                 f"{self.path}: can't write ({error.strerror or error}); check space and permissions"
             ) from error
-        for name in _ONCE.keys() & new.keys():
+        for name in self._once_held.keys() & new.keys():
             self._once_held[name] |= _marks(name, new[name])
 
     def _unwritten(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame without rows that are kept once and are in the store already."""
         if name not in _ONCE or frame.empty:
-            if name in _ONCE:
-                self._once_held.setdefault(name, set())
             return frame
         if name not in self._once_held:
             self._once_held[name] = _marks(name, self.read(name, columns=_ONCE[name]))
