@@ -460,6 +460,4 @@ class Pool:
         ]:
             if limit > 0 and any(fits(ghost.cluster, kind, left, now) for kind, left in offers.states):
                 self.ghosts.remove(ghost)
-                self.recorder.probes.append(
-                    ProbeResult(ghost.label, ghost.at_s, elapsed + self.policy.match_to_start)
-                )
+                self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, elapsed))

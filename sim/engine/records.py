@@ -70,7 +70,7 @@ def attempts_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float) ->
             "attempt": [row[1] for row in rows],
             "ready_at": at(start_unix, [row[2] for row in rows]),
             "matched_at": at(start_unix, [row[3] for row in rows]),
-            "started_at": at(start_unix, [row[4] for row in rows]),
+            "started_at": at(start_unix, [row[3] for row in rows]),
             "executing_at": at(start_unix, [row[4] for row in rows]),
             "ended_at": at(start_unix, [np.nan if row[5] is None else row[5] for row in rows]),
             "slot": [f"slot1_{claim.number}@{claim.machine.name}" for claim in claims],
@@ -93,10 +93,16 @@ def attempts_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float) ->
     return conform(frame, "attempts")
 
 
-def jobs_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float, end_s: float) -> pd.DataFrame:
-    """The frame "jobs" as the run left it: first start, last start, end, status; censored at the run's end."""
+def jobs_frame(
+    recorder: Recorder, jobs: pd.DataFrame, start_unix: float, end_s: float, *, clock: str = "shadow"
+) -> pd.DataFrame:
+    """The frame "jobs" as the run left it: first start, last start, end, status; censored at the run's end.
+
+    clock : what a start is: ``shadow`` (the schedd has the slot; JobStartDate) or ``execution`` (user code begins)
+    """
     count = len(jobs)
-    first, last, done, starts = (np.full(count, np.nan) for _ in range(4))
+    begins = 3 if clock == "shadow" else 4
+    first, last, executing, done, starts = (np.full(count, np.nan) for _ in range(5))
     starts[:] = 0
     vacated = np.zeros(count)
     for row in recorder.attempts:
@@ -105,20 +111,18 @@ def jobs_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float, end_s:
         place = row[0].row
         starts[place] += 1
         if np.isnan(first[place]):
-            first[place] = row[4]
-        last[place] = row[4]
+            first[place] = row[begins]
+        last[place], executing[place] = row[3], row[4]
         if row[9] == "done":
             done[place] = row[5]
         elif row[9] in {"evicted", "lost"}:
             vacated[place] += 1
     frame = jobs.copy()
-    frame["seen_at"] = at(start_unix, [end_s] * count).to_numpy()
-    frame["seen_at"] = (
-        frame["seen_at"].dt.tz_localize("UTC") if frame["seen_at"].dt.tz is None else frame["seen_at"]
-    )
+    frame = frame.reset_index(drop=True)
+    frame["seen_at"] = at(start_unix, [end_s] * count)
     frame["first_started_at"] = at(start_unix, first)
     frame["started_at"] = at(start_unix, last)
-    frame["executing_at"] = at(start_unix, last)
+    frame["executing_at"] = at(start_unix, executing)
     frame["completed_at"] = at(start_unix, done)
     running = ~np.isnan(last) & np.isnan(done)
     frame["status"] = np.where(~np.isnan(done), "completed", np.where(running, "running", "idle"))

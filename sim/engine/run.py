@@ -32,7 +32,10 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of a real pool over a window [s, Unix]: frames by their names."""
+    """What is known of a real pool over a window [s, Unix]: frames by their names.
+
+    clock : what the jobs' first start is: ``shadow`` (JobStartDate of a queue) or ``execution`` (an event log's)
+    """
 
     slots: pd.DataFrame
     jobs: pd.DataFrame
@@ -42,6 +45,7 @@ class Recording:
     start: float
     end: float
     name: str
+    clock: str = "shadow"
 
     @classmethod
     def load(cls, source: str | Path) -> Recording:
@@ -187,7 +191,7 @@ class Plan:
             horizon, (lambda share: progress(0.05 + 0.95 * share, "simulating")) if progress else None
         )
         used = sorted(job.row for job in self.jobs if not job.running_on)
-        whole = jobs_frame(pool.recorder, record.jobs, start, horizon)
+        whole = jobs_frame(pool.recorder, record.jobs, start, horizon, clock=record.clock)
         return Run(
             jobs=whole.iloc[used].reset_index(drop=True),
             attempts=attempts_frame(pool.recorder, record.jobs, start),
