@@ -13,6 +13,7 @@ from dashboard import tables
 from dashboard.data import Data
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_tables import answer_tables
+from dashboard.pages.waits import replayed
 from dashboard.runs import Runs
 from dashboard.spec import replay_spec
 from dashboard.tables import ALL
@@ -57,13 +58,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
 
 def _waits(data: Data, runs: Runs) -> pd.DataFrame:
     """Observed waits by class, beside the simulated ones if they are there already."""
-    from dashboard import comparison
-
     entry = runs.find(replay_spec(data))
-    simulated = None
     if entry is not None and entry.status == "done":
-        simulated = comparison.summarise(runs.frame(entry.id, "jobs"), data.settings.class_by)
-    return tables.compare_waits(data.waits(), simulated)
+        return replayed(runs, entry.id, data.settings.class_by).waits
+    return tables.compare_waits(data.waits(), None)
 
 
 def _csv(frame: pd.DataFrame, name: str, data: Data) -> Response:

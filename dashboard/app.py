@@ -11,27 +11,13 @@ from dash import Dash, set_props
 from dashboard import api, security, shell
 from dashboard.components import notice
 from dashboard.data import Data
+from dashboard.index import PAGE, Dashboard
 from dashboard.pages import pool, requirements, runs, waits
 from dashboard.runs import Runs
 from dashboard.settings import Settings
 from sim.errors import PoolscopeError
 
 log = logging.getLogger("poolscope.dashboard")
-
-INDEX = """<!doctype html>
-<html lang="en">
-<head>
-{%metas%}
-<title>{%title%}</title>
-<script src="SCHEME"></script>
-{%favicon%}
-{%css%}
-</head>
-<body>
-{%app_entry%}
-<footer>{%config%}{%scripts%}{%renderer%}</footer>
-</body>
-</html>"""
 
 
 def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
@@ -43,7 +29,7 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     settings : how it is served
     runs_table : where long questions wait and answers lie
     """
-    app = Dash(
+    app = Dashboard(
         __name__,
         title="poolscope",
         update_title="",
@@ -55,9 +41,10 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
         health_endpoint="healthz",
         assets_ignore=r"early\.js",
         on_error=report_error,
-        meta_tags=[{"name": "description", "content": "Watches and simulates an HTCondor GPU pool"}],
     )
-    app.index_string = INDEX.replace("SCHEME", app.get_asset_url("early.js"))
+    app.index_string = PAGE.replace("EARLY", app.get_asset_url("early.js")).replace(
+        "ICON", app.get_asset_url("logo.svg")
+    )
     dash.register_page("pool", path="/", name="Pool", title="Pool · poolscope", layout=pool.layout)
     dash.register_page("waits", path="/waits", name="Waits", title="Waits · poolscope", layout=waits.layout)
     dash.register_page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,14 @@ import pandas as pd
 from dashboard import comparison, tables
 from dashboard.settings import Settings
 from sim.analysis import Answer, PoolView, Request, analyse
+from sim.errors import StoreError
 from sim.store import Store
 
 WINDOW = pd.Timedelta(days=7)
 #: Snapshots read whole for "seen in the window": enough for the kinds of slots, bounded for a busy pool.
 VIEWED = 96
+#: How long the list of snapshots is believed; reading it costs a file per snapshot.
+CHECK_S = 2.0
 
 T = TypeVar("T")
 
@@ -47,6 +51,7 @@ class Data:
         self._lock = threading.RLock()
         self._held: dict[str, object] = {}
         self._held_for = ""
+        self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
     def is_empty(self) -> bool:
@@ -120,6 +125,10 @@ class Data:
 
     def _coverage(self) -> Coverage:
         found = self._snapshots()
+        if found.empty:
+            raise StoreError(
+                "no data yet: start the collector with `poolscope collect --pool HOST --every 5m`"
+            )
         last = found.iloc[-1]
         versions = self._store.read("slots", snapshot=last["id"], columns=["condor_version"])[
             "condor_version"
@@ -139,12 +148,20 @@ class Data:
             self._store.read("devices", since=self.coverage().since.to_pydatetime(), columns=columns)
         )
 
+    def _renew(self) -> None:
+        """Forget everything once there is a newer snapshot; asked for at most every `CHECK_S`."""
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        self._check_at = now + CHECK_S
+        latest = self._store.latest() or ""
+        if latest != self._held_for:
+            self._held, self._held_for = {}, latest
+
     def _keep(self, name: str, load: Callable[[], T]) -> T:
         """The answer of `load`, made once per snapshot even when several requests ask at the same time."""
         with self._lock:
-            latest = str(self._store.latest())
-            if latest != self._held_for:
-                self._held, self._held_for = {}, latest
+            self._renew()
             if name not in self._held:
                 self._held[name] = load()
             return self._held[name]  # type: ignore[return-value]  # `name` stands for one `load`, whose type is T

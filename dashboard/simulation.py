@@ -10,7 +10,7 @@ import pandas as pd
 from sim import scenario
 from sim.classads.expression import Expression
 from sim.classads.request import Request
-from sim.engine.run import Probe, Recording, simulate
+from sim.engine.run import Plan, Probe, Recording
 from sim.errors import InputError
 from sim.scenario import Scenario
 from sim.waits import quantile, survival
@@ -51,20 +51,16 @@ def _scenario(spec: Mapping[str, Any]) -> Scenario:
 
 
 def _replay(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
-    """The record's jobs in every replication, one after another."""
+    """The record's jobs in every replication, one after another, and the same jobs as they were observed."""
     tick(0.0, "reading the record")
-    record = Recording.load(made.pool.source)
+    plan = Plan.of(made, Recording.load(made.pool.source))
     count, parts = int(spec["replications"]), []
     for number in range(count):
-        run = simulate(
-            made,
-            seed=int(spec["seed"]) + number,
-            recording=record,
-            progress=_part(tick, number, count, f"replication {number + 1} of {count}"),
-        )
+        told = _part(tick, number, count, f"replication {number + 1} of {count}")
+        run = plan.run(int(spec["seed"]) + number, told)
         parts.append(run.jobs.assign(replication=number + 1))
     summary = {"seed": spec["seed"], "replications": count, "n": len(parts[0]), "manifest": run.manifest}
-    return {"jobs": pd.concat(parts, ignore_index=True), "summary": summary}
+    return {"jobs": pd.concat(parts, ignore_index=True), "observed": run.observed, "summary": summary}
 
 
 def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
@@ -76,13 +72,7 @@ def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any
         Probe(label, requirements, request=request, every_s=every)
         for label, (requirements, request) in questions(spec).items()
     ]
-    run = simulate(
-        made,
-        seed=int(spec["seed"]),
-        probes=probes,
-        recording=record,
-        progress=_part(tick, 0, 1, "simulating"),
-    )
+    run = Plan.of(made, record, probes).run(int(spec["seed"]), _part(tick, 0, 1, "simulating"))
     rungs = pd.DataFrame([_waits(label, part) for label, part in run.probes.groupby("label", sort=False)])
     own = rungs[rungs["rung"] == OWN].iloc[0]
     summary = {

@@ -32,7 +32,7 @@ def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
     colours = theme.palette(scheme)
     figure = theme.figure(
         scheme,
-        height=100 + 50 * max(len(counts), 1),
+        height=100 + 54 * max(len(counts), 1),
         barmode="stack",
         hovermode="closest",
         legend_traceorder="normal",

@@ -24,11 +24,11 @@ def by_model(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     """
     colours = theme.palette(scheme)
     rows = frame.iloc[::-1]
-    figure = _rows_figure(len(rows), 50, scheme)
+    figure = _rows_figure(len(rows), 54, scheme)
     # Nested, so drawn over one another with a narrower bar inside a wider one, never stacked.
-    _nested(figure, rows, rows["model"], ("seen", "seen in the window"), (0.5, colours.muted, 0.28))
-    _nested(figure, rows, rows["model"], ("drained", "if drained"), (0.34, colours.observed, 0.6))
-    _nested(figure, rows, rows["model"], ("now", "match now"), (0.16, colours.good, 1.0))
+    _nested(figure, rows, rows["model"], ("seen", "seen"), (0.5, colours.muted, 0.28))
+    _nested(figure, rows, rows["model"], ("drained", "drained"), (0.34, colours.observed, 0.6))
+    _nested(figure, rows, rows["model"], ("now", "now"), (0.16, colours.good, 1.0))
     theme.name_rows(figure, [theme.literal(str(name), width=NAME_WIDTH) for name in rows["model"]], scheme)
     return figure
 
@@ -44,7 +44,7 @@ def clauses(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     rows = frame.iloc[::-1]
     figure = _rows_figure(len(rows), 66, scheme)
     for column, word, shift, colour, sign in (
-        ("gpus", "admitted by this clause alone", 0.05, colours.observed, ""),
+        ("gpus", "alone", 0.05, colours.observed, ""),
         ("gained_if_dropped", "gained if dropped", -0.24, colours.simulated, "+"),
     ):
         figure.add_bar(
@@ -77,8 +77,8 @@ def ladder(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     colours = theme.palette(scheme)
     rows = frame.iloc[::-1].reset_index(drop=True)
     figure = _rows_figure(len(rows), 56, scheme)
-    _nested(figure, rows, rows["rung"], ("gpus", "if drained"), (0.36, colours.observed, 0.5))
-    _nested(figure, rows, rows["rung"], ("now", "match now"), (0.18, colours.good, 1.0))
+    _nested(figure, rows, rows["rung"], ("gpus", "drained"), (0.36, colours.observed, 0.5))
+    _nested(figure, rows, rows["rung"], ("now", "now"), (0.18, colours.good, 1.0))
     theme.name_rows(figure, _names(rows["rung"]), scheme, mono=True)
     if rows["p90_s"].notna().any():
         _ladder_waits(figure, rows, scheme)

@@ -189,6 +189,9 @@ def name_rows(figure: go.Figure, names: Sequence[str], scheme: Scheme, *, mono: 
 def duration_axis(low_s: float, high_s: float, title: str) -> dict[str, object]:
     """A logarithmic axis of durations between `low_s` and `high_s`, with ticks as people say them."""
     low_s, high_s = max(low_s, 1.0), max(high_s, 10.0)
+    if high_s < 10 * low_s:
+        # Equal waits would fill the axis with one tick.
+        low_s, high_s = low_s / 3, high_s * 3
     ticks = [
         (s, text) for s, text in zip(_TICKS_S, _TICK_TEXT, strict=True) if low_s * 0.7 <= s <= high_s * 1.4
     ]

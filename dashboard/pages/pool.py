@@ -10,7 +10,7 @@ import pandas as pd
 from dash import Dash, Input, Output, html
 
 from dashboard import tables
-from dashboard.components import Column, chart_card, graph_size, kpi, kpis, notice, page, scheme_of, table
+from dashboard.components import Column, chart_card, graph_size, kpi, kpis, page, scheme_of, table
 from dashboard.data import Coverage, Data
 from dashboard.figures import pool as figures
 from dashboard.figures.labels import NONE, count, moment, seconds, span
@@ -144,8 +144,3 @@ def _supply_table(supply: pd.DataFrame) -> Any:
     ]
     columns.append(Column("gpus", "all", lambda v: f"{v:g}", number=True))
     return table(supply.iloc[::-1], columns, caption="GPUs by state over time, newest first")
-
-
-def no_data() -> Any:
-    """What stands on the page of an empty store."""
-    return notice("No data yet", "Start the collector: ", html.Code("poolscope collect --pool HOST"))

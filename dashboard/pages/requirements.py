@@ -50,14 +50,18 @@ def layout(**query: Any) -> dmc.Stack:
                 chart_card(
                     "req-clauses",
                     "What each clause costs",
-                    note="GPUs of the whole pool, if drained. Clauses overlap, so gains don't add up.",
+                    note="GPUs that a clause admits alone, and GPUs gained if only it were dropped. Clauses overlap: gains don't add up.",
                 ),
                 chart_card(
                     "req-ladder",
                     "How strict about capability?",
-                    note="The same job for every capability in the pool. A rung's GPUs hold those of the stricter ones.",
+                    note="The same job for every capability in the pool. Free now, and if all machines were drained.",
                 ),
-                chart_card("req-models", "Where it runs"),
+                chart_card(
+                    "req-models",
+                    "Where it runs",
+                    note="Free now, if all machines were drained, and seen in the window; each holds the one before.",
+                ),
             ],
             id="req-charts",
             className="stack",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -106,20 +107,22 @@ def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tu
     """Both charts with captions and tables, in the order of their callback's outputs."""
     by = data.settings.class_by
     entry = runs.get(done) if done else None
-    jobs = runs.frame(entry.id, "jobs") if entry is not None and entry.status == "done" else None
+    known = entry is not None and entry.status == "done"
     if group not in set(data.waits()["group"]):
         group = ALL
-    curves = {figures.OBSERVED: data.curve(group)}
-    simulated = None
-    if jobs is not None:
-        simulated = comparison.summarise(jobs, by)
-        picked = comparison.members(jobs, by, group)
-        if len(picked):
-            curves[figures.SIMULATED] = comparison.curve(picked)
-    both = tables.compare_waits(data.waits(), simulated)
+    if known:
+        replay = replayed(runs, done, by)
+        both = replay.waits
+        curves = {
+            figures.OBSERVED: replay.curve("observed", group),
+            figures.SIMULATED: replay.curve("jobs", group),
+        }
+    else:
+        both = tables.compare_waits(data.waits(), None)
+        curves = {figures.OBSERVED: data.curve(group)}
     row = row_of(both, group)
     by_class = figures.by_class(both, scheme)
-    source = _source(data, entry if jobs is not None else None)
+    source = _source(data, entry if known else None)
     return (
         figures.started(curves, scheme),
         f"{group}: {_sizes(row)} · {source}",
@@ -130,6 +133,26 @@ def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tu
         f"{len(both)} groups, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
         _table(both, "Waits by class"),
     )
+
+
+class Replay:
+    """A done replay: the simulated jobs and the same jobs as observed; it never changes, so its waits are kept."""
+
+    def __init__(self, runs: Runs, run: str, by: str | None) -> None:
+        self._frames = {name: runs.frame(run, name) for name in ("jobs", "observed")}
+        self._by = by
+        simulated, observed = (comparison.summarise(self._frames[name], by) for name in ("jobs", "observed"))
+        self.waits = tables.compare_waits(observed, simulated)
+
+    def curve(self, frame: str, group: str) -> pd.DataFrame:
+        """Share of the jobs of a group that started within t; `frame` is jobs (simulated) or observed."""
+        return comparison.curve(comparison.members(self._frames[frame], self._by, group))
+
+
+@lru_cache(maxsize=8)
+def replayed(runs: Runs, run: str, by: str | None) -> Replay:
+    """The replay of this id."""
+    return Replay(runs, run, by)
 
 
 def row_of(both: pd.DataFrame, group: str) -> pd.Series:

@@ -1,0 +1,74 @@
+"""Loaders: cached by snapshot, aged by the clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dashboard import data as module
+from dashboard.data import Data
+from dashboard.settings import Settings
+from sim.errors import StoreError
+from sim.store import Snapshot, Store
+from tests.dashboard import synthetic
+
+
+def test_a_frame_is_read_once_per_snapshot(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = store.read
+
+    def counted(frame: str, **how: object) -> pd.DataFrame:
+        reads.append(frame)
+        return read(frame, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "read", counted)
+    data = Data(store, settings)
+    for _ in range(3):
+        data.counts("model")
+        data.counts("site")
+    assert reads.count("devices") == 1
+
+
+def test_a_new_snapshot_is_seen(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHECK_S", 0.0)
+    devices, slots = synthetic.devices(), synthetic.slots()
+    store = Store(tmp_path)
+    data = Data(store, settings)
+    for number in (0, 79):
+        name, at = synthetic.snapshot(number), synthetic.START + number * synthetic.STEP
+        parts = {"devices": devices[devices["snapshot"] == name], "slots": slots[slots["snapshot"] == name]}
+        store.append(Snapshot(name, at.to_pydatetime(), parts))
+        assert data.coverage().snapshot == name
+        assert data.counts("model")["gpus"].sum() == len(parts["devices"])
+
+
+def test_the_age_is_the_clocks_but_a_recording_is_never_old(store: Store, settings: Settings) -> None:
+    until = Data(store, settings).coverage().until.to_pydatetime()
+    live = dataclasses.replace(settings, sample=False)
+    assert Data(store, live, clock=lambda: until + timedelta(minutes=7)).age_s() == 420.0
+    assert Data(store, settings, clock=lambda: until + timedelta(days=400)).age_s() == 0.0
+
+
+def test_an_empty_store_says_how_to_begin(tmp_path: Path, settings: Settings) -> None:
+    data = Data(Store(tmp_path), settings)
+    assert data.is_empty()
+    with pytest.raises(StoreError, match="poolscope collect"):
+        data.coverage()
+
+
+def test_a_long_window_is_sampled(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VIEWED", 10)
+    few = Data(store, settings)._window_slots()
+    assert 8 <= few["snapshot"].nunique() <= 11
+    assert synthetic.snapshot(synthetic.N_SNAPSHOTS - 1) in set(few["snapshot"])
+
+
+def test_an_answer_counts_the_pool(data: Data) -> None:
+    answer = data.answer("GPUs_Capability >= 7.5", gpus=1, cpus=1, memory_mib=2048.0)
+    assert (answer.gpus.now, answer.gpus.drained, answer.gpus.seen) == (7, 12, 16)

@@ -1,0 +1,228 @@
+"""Pages: layouts that need nothing, callbacks as plain functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import pandas as pd
+import pytest
+from dash import no_update
+from dash.development.base_component import Component
+
+from dashboard import spec as specs
+from dashboard.data import Data
+from dashboard.pages import pool, progressing, requirements, waits
+from dashboard.pages import runs as runs_page
+from dashboard.pages.requirements_answer import Shown, show_answer
+from dashboard.pages.requirements_state import Question
+from dashboard.runs import Runs
+from dashboard.shell import freshness
+from dashboard.tables import GPU
+from sim.errors import ExpressionError
+from tests.dashboard import synthetic
+
+LAYOUTS = [pool.layout, waits.layout, requirements.layout, runs_page.layout]
+GARBAGE: dict[str, Any] = {
+    "req": ["a", "b"],
+    "gpus": "many",
+    "class": "",
+    "memory": "-1",
+    "unknown": "<script>",
+}
+
+
+def text(part: Any) -> str:
+    """All text in a component tree."""
+    if isinstance(part, str | int | float):
+        return str(part)
+    if isinstance(part, list | tuple):
+        return " ".join(text(each) for each in part)
+    if isinstance(part, Component):
+        words = [
+            text(getattr(part, name))
+            for name in ("title", "label")
+            if isinstance(getattr(part, name, None), str)
+        ]
+        return " ".join([*words, text(getattr(part, "children", None))])
+    return ""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("query", [{}, GARBAGE])
+def test_a_layout_needs_no_data_and_bears_any_address(layout: Any, query: dict[str, Any]) -> None:
+    assert isinstance(layout(**query), Component)
+
+
+def test_the_pool_page_counts_each_device_once(data: Data) -> None:
+    shown = pool.content(data, "light")
+    assert "14" in text(shown[0])
+    assert "of 29; best: A100-SXM4-40GB" in text(shown[0])
+    assert shown[3].startswith("29 GPUs · 23 Nov 2026 14:19 UTC, snapshot 20261123T141945Z")
+    assert "80 snapshots" in shown[10]
+
+
+def test_a_wait_that_censoring_hides_is_told_as_a_bound() -> None:
+    assert pool.bounded(float("nan"), 1194.0) == "over 20 min"
+    assert pool.bounded(90.0, 1194.0) == "1 min 30"
+
+
+def test_waits_say_how_many_jobs_and_how_many_still_wait(data: Data, runs: Runs) -> None:
+    shown = waits.content(data, runs, GPU, "", "light")
+    assert shown[1].startswith("GPU jobs: n=300, of them 55 still waiting when last seen")
+    assert shown[1].endswith("observed only")
+    assert shown[3] == "/api/started.csv?class=GPU+jobs"
+
+
+def test_an_unknown_class_falls_back_to_all_jobs(data: Data, runs: Runs) -> None:
+    assert waits.content(data, runs, "no such class", "", "light")[1].startswith("all jobs: n=320")
+
+
+def test_a_done_simulation_stands_beside_the_observed_waits(data: Data, runs: Runs) -> None:
+    entry = runs.ask(specs.replay_spec(data))
+    claim = runs.claim("w")
+    assert claim is not None
+    runs.finish(claim, {"jobs": synthetic.jobs(seed=12), "observed": data.jobs(), "summary": {}})
+    shown = waits.content(data, runs, GPU, entry.id, "light")
+    assert {trace.name for trace in shown[0].data} >= {"observed", "simulated"}
+    assert shown[1].endswith("simulated 1 times from seed 1")
+    assert "p90 simulated" in text(shown[7])
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "ask", "cancel", "still"),
+    [
+        (None, "Not simulated yet.", True, False, True),
+        ("queued", "Queued, next in line", False, True, False),
+        ("running", "half", False, True, False),
+        ("done", "Simulated with seed 1", False, False, True),
+        ("failed", "The simulation failed: no jobs", True, False, True),
+        ("cancelled", "Cancelled.", True, False, True),
+    ],
+)
+def test_a_panel_shows_what_can_be_done(
+    runs: Runs, status: str | None, says: str, ask: bool, cancel: bool, still: bool
+) -> None:
+    spec = {"kind": "replay", "seed": 1}
+    if status is not None:
+        name = runs.ask(spec).id
+        if status not in {"queued", "cancelled"}:
+            claim = runs.claim("w")
+            assert claim is not None
+            runs.tick(claim, 0.5, "half")
+            if status == "done":
+                runs.finish(claim, {"summary": {}})
+            if status == "failed":
+                runs.fail(claim, "no jobs")
+        if status == "cancelled":
+            runs.cancel(name)
+    panel = progressing.standing(runs.find(spec), runs, ask="Go", now=time.time())
+    assert says in text(panel.told)
+    assert (panel.ask_style == {}, panel.cancel_style == {}, panel.still) == (ask, cancel, still)
+    assert bool(panel.done) is (status == "done")
+
+
+def test_a_question_that_can_be_answered_is_kept(data: Data) -> None:
+    kept, wrong, wrong_memory, query = requirements.check(data, "GPUs_Capability >= 7.5", 2, 4, "8 GB")
+    assert kept == {"expression": "GPUs_Capability >= 7.5", "gpus": 2, "cpus": 4, "memory_mib": 8192.0}
+    assert (wrong, wrong_memory) == (None, None)
+    assert query == "req=GPUs_Capability%20%3E%3D%207.5&gpus=2&cpus=4&memory=8192"
+
+
+def test_a_typo_keeps_the_last_answer_and_names_its_column(data: Data) -> None:
+    kept, wrong, _, query = requirements.check(data, "GPUs_Capability >= && true", 1, 1, "2 GB")
+    assert kept is no_update
+    assert text(wrong).startswith("Column 20: ")
+    assert query.startswith("req=GPUs_Capability")
+
+
+def test_a_wrong_memory_is_told_at_its_own_field(data: Data) -> None:
+    kept, wrong, wrong_memory, _ = requirements.check(data, "true", 1, 1, "lots")
+    assert kept is no_update
+    assert wrong is None
+    assert "'lots'" in wrong_memory
+
+
+@pytest.mark.parametrize("empty", ["", "   ", None])
+def test_an_empty_field_asks_for_an_expression(data: Data, empty: str | None) -> None:
+    assert "write an expression" in text(requirements.check(data, empty, 1, 1, "2 GB")[1])
+
+
+def test_the_caret_points_at_the_column_also_on_a_later_line() -> None:
+    shown = requirements.point(ExpressionError("expected a value", column=13, text="true &&\nA == && b"))
+    lines = shown.children[1].children.splitlines()
+    assert lines == ["A == && b", "    ^"]
+
+
+def test_an_answer_shows_counts_clauses_and_ladder(data: Data, runs: Runs) -> None:
+    shown = show_answer(
+        data, runs, Question("GPUs_Capability >= 7.5 && GPUs_GlobalMemoryMb >= 20000"), "", "light"
+    )
+    assert "Free now" in text(shown.answer)
+    assert "GPUs_Capability >= 7.5" in text(shown.clauses_table)
+    assert shown.clauses_caption.startswith("2 clauses")
+    assert "Capability >= 8.0" in text(shown.ladder_table)
+    assert len(Shown.outputs()) == len(Shown._fields)
+
+
+def test_the_old_attribute_is_impossible_and_says_what_to_write(data: Data, runs: Runs) -> None:
+    shown = show_answer(data, runs, Question("CUDACapability >= 6.0"), "", "light")
+    assert "Impossible" in text(shown.answer)
+    assert "gpus_minimum_capability" in text(shown.answer)
+    assert shown.models_card_style == {"display": "none"}
+
+
+def test_a_probe_run_fills_wait_and_ladder(data: Data, runs: Runs) -> None:
+    question = Question("GPUs_Capability >= 7.5")
+    spec = requirements.run_spec(data, question)
+    panel = requirements.step(data, runs, question, by="req-ask", clicked=True, cancel=False)
+    assert not panel.still
+    claim = runs.claim("w")
+    assert claim is not None
+    rungs = pd.DataFrame({"rung": spec["rungs"], "p50_s": 10.0, "p90_s": 90.0})
+    runs.finish(
+        claim,
+        {"rungs": rungs, "summary": {"seed": 1, "n": 120, "n_censored": 2, "p50_s": 10.0, "p90_s": None}},
+    )
+    panel = requirements.step(data, runs, question, by="req-poll", clicked=False, cancel=False)
+    shown = show_answer(data, runs, question, panel.done, "light")
+    assert "not reached" in text(shown.wait)
+    assert "n=120, 2 never started" in text(shown.wait)
+    assert "1 min 30" in text(shown.ladder_table)
+    other = show_answer(data, runs, Question("true"), panel.done, "light")
+    assert "120" not in text(other.wait)
+
+
+def test_the_probe_run_of_a_question_can_be_cancelled(data: Data, runs: Runs) -> None:
+    question = Question("true")
+    requirements.step(data, runs, question, by="req-ask", clicked=True, cancel=False)
+    panel = requirements.step(data, runs, question, by="req-cancel", clicked=True, cancel=True)
+    assert "Cancelled." in text(panel.told)
+
+
+def test_looking_never_starts_a_run(data: Data, runs: Runs) -> None:
+    requirements.step(data, runs, Question("true"), by="req-question", clicked=False, cancel=False)
+    assert runs.recent() == []
+
+
+def test_the_runs_page_lists_and_offers_a_cancel_only_for_live_runs(runs: Runs) -> None:
+    runs.ask({"kind": "probe", "expression": "<b>x</b>", "gpus": 1})
+    done = runs.ask({"kind": "replay", "source": "sample", "seed": 1})
+    runs.cancel(done.id)
+    shown = text(runs_page.rows(runs.recent(), now=time.time()))
+    assert "Wait of <b>x</b>, 1 GPU" in shown
+    assert shown.count("Cancel") == 1
+    assert "No runs yet" in text(runs_page.rows([], now=0.0))
+
+
+def test_the_badge_tells_sample_live_stale_and_old(data: Data) -> None:
+    coverage = data.coverage()
+    assert "Recorded sample of 23 Nov 2026, HTCondor 23.9.6, a real negotiator" in text(
+        freshness(coverage, 0.0, 300.0)
+    )
+    live = dataclasses.replace(coverage, sample=False)
+    assert text(freshness(live, 120.0, 300.0)).startswith("Live")
+    assert text(freshness(live, 601.0, 300.0)).startswith("Stale")
+    assert text(freshness(live, 90_000.0, 300.0)).startswith("Old data")
+    assert text(freshness(None, 0.0, 300.0)).startswith("No data yet")

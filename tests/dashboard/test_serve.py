@@ -1,0 +1,102 @@
+"""`poolscope serve` as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dashboard.commands.serve import address, listen
+from sim.errors import InputError
+from sim.store import Store
+
+COMMAND = [sys.executable, "-c", "from dashboard.cli import main; main()"]
+
+
+def start(*arguments: str, state: Path) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "XDG_STATE_HOME": str(state),
+        "XDG_DATA_HOME": str(state),
+        "PYTHONUNBUFFERED": "1",
+    }
+    environment.pop("POOLSCOPE_DATA", None)
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def workers(parent: int) -> list[int]:
+    """The process ids of the workers of a server."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                words = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(words[1]) == parent and words[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_server_and_worker_start_and_stop_together(
+    store: Store, tmp_path: Path, ending: signal.Signals
+) -> None:
+    process = start("--data", str(store.path), "serve", "--port", "0", state=tmp_path)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("poolscope is at http://127.0.0.1:"), process.stderr and process.stderr.read()
+        url = line.split()[3]
+        with urllib.request.urlopen(f"{url}healthz", timeout=10) as answer:
+            assert answer.status == 200
+        found = workers(process.pid)
+        assert len(found) == 1
+        process.send_signal(ending)
+        assert process.wait(20) == 0
+        time.sleep(0.2)
+        assert not any(Path(f"/proc/{worker}").exists() for worker in found)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_a_busy_port_is_one_sentence(store: Store, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start("serve", "--port", str(port), "--data", str(store.path), state=tmp_path)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert out == ""
+    assert err == (
+        f"poolscope: can't listen on 127.0.0.1 port {port}: address already in use; name another with --port\n"
+    )
+
+
+def test_an_empty_folder_that_was_named_is_no_data(tmp_path: Path) -> None:
+    process = start("serve", "--data", str(tmp_path / "nothing"), "--port", "0", state=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "no data" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_address_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(InputError, match=r"can't listen on 192\.0\.2\.1 port 1"):
+        listen("192.0.2.1", 1)
+
+
+def test_the_address_is_a_link() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert address(listening) == f"http://127.0.0.1:{listening.getsockname()[1]}/"
