@@ -15,7 +15,8 @@ COMMANDS = {
     "serve": "the dashboard",
     "collect": "snapshots of a pool into the store",
     "match": "what a requirements expression costs",
-    "simulate": "one run of a scenario, observed beside simulated",
+    "simulate": "a scenario's runs, observed beside simulated",
+    "replay": "a recorded real pool, simulated beside what really happened",
 }
 
 

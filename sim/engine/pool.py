@@ -94,7 +94,7 @@ class Pool:
         self.unfinished = len(jobs)
         self.ghosts = sorted(ghosts, key=lambda ghost: ghost.at_s)
         self._wake = self.env.event()
-        self._pressure = False
+        self._finished = self.env.event()
         self._advertised_s = -float("inf")
         self._advert_due = False
         self._matched: list[tuple[Submitter, Machine]] = []
@@ -110,13 +110,13 @@ class Pool:
 
     def run(self, until_s: float, progress: Callable[[float], None] | None = None) -> float:
         """Run until `until_s`, or until no job is left and no probe waits; give the end [s]."""
-        step = until_s / 100 if progress else until_s
-        mark = 0.0
-        while mark < until_s and (self.unfinished or self.ghosts):
-            mark = min(until_s, mark + step)
-            self.env.run(until=mark) if mark > self.env.now else None
+        steps = 100 if progress else 1
+        for step in range(1, steps + 1):
+            mark = until_s * step / steps
+            if mark > self.env.now and (self.unfinished or self.ghosts):
+                self.env.run(until=self.env.timeout(mark - self.env.now) | self._finished)
             if progress is not None:
-                progress(mark / until_s)
+                progress(step / steps)
         for ghost in self.ghosts:
             if ghost.at_s <= self.env.now:
                 self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
@@ -409,6 +409,11 @@ class Pool:
         self.unfinished -= 1
         if not self._reuse(claim):
             self._release(claim)
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        if not self.unfinished and not self.ghosts and not self._finished.triggered:
+            self._finished.succeed()
 
     def _reuse(self, claim: Claim) -> bool:
         """Start the submitter's next job that fits the claim's slot as it is (fact sheet §2.3)."""
@@ -461,3 +466,4 @@ class Pool:
             if limit > 0 and any(fits(ghost.cluster, kind, left, now) for kind, left in offers.states):
                 self.ghosts.remove(ghost)
                 self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, elapsed))
+        self._check_finished()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,11 +30,20 @@ from sim.workload.recorded import RecordedJob, recorded_jobs
 Progress = Callable[[float, str], None]
 
 
+class Lifetime(NamedTuple):
+    """When a startd came and went [s, Unix; infinity if it stayed], and how: quit, kill or open."""
+
+    up: float
+    down: float
+    ending: str
+
+
 @dataclass(frozen=True)
 class Recording:
     """What is known of a real pool over a window [s, Unix]: frames by their names.
 
     clock : what the jobs' first start is: ``shadow`` (JobStartDate of a queue) or ``execution`` (an event log's)
+    lifetimes : of startds by name, where they are known better than from snapshots
     """
 
     slots: pd.DataFrame
@@ -46,6 +55,7 @@ class Recording:
     end: float
     name: str
     clock: str = "shadow"
+    lifetimes: Mapping[str, Lifetime] = field(default_factory=dict)
 
     @classmethod
     def load(cls, source: str | Path) -> Recording:
@@ -153,7 +163,7 @@ class Plan:
         self.stays = stays
         self.matcher = matcher
         self.probes = probes
-        self.horizon_s = scenario.run.horizon or record.end - record.start
+        self.horizon_s = _horizon(scenario, record)
         told = effective_policy(scenario.policy, record.settings, record.slots)
         self.policy = told.model_copy(
             update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
@@ -162,11 +172,15 @@ class Plan:
     @classmethod
     def of(cls, scenario: Scenario, record: Recording, probes: Sequence[Probe] = ()) -> Plan:
         """Read the workload and the supply of a record and find out who could run where."""
-        horizon = scenario.run.horizon or record.end - record.start
+        horizon = _horizon(scenario, record)
         classes = label_classes(record.jobs, scenario.workload.class_by)
         jobs = recorded_jobs(record.jobs, classes, start=record.start, end=record.start + horizon)
         fixed = scenario.supply.model == "fixed"
-        stays = fixed_stays(record.slots) if fixed else recorded_stays(record.slots)
+        stays = (
+            fixed_stays(record.slots)
+            if fixed
+            else [_told(stay, record) for stay in recorded_stays(record.slots)]
+        )
         asked = [(probe, job_ad(probe.requirements, probe.request)) for probe in probes]
         matcher = Matcher([*(job.ad for job in jobs), *(ad for _, ad in asked)], [stay.ad for stay in stays])
         return cls(scenario, record, jobs, stays, matcher, asked)
@@ -202,6 +216,23 @@ class Plan:
             observed=record.jobs.iloc[used].reset_index(drop=True),
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
+
+
+LONGER = 20.0  # how many times as long as the record a run may take whose real jobs all ended within it
+
+
+def _horizon(scenario: Scenario, record: Recording) -> float:
+    """How long a run may take [s]: as told; as the record, if it left jobs behind; else until every job has ended."""
+    length = record.end - record.start
+    if scenario.run.horizon is not None:
+        return scenario.run.horizon
+    return length * LONGER if record.jobs["status"].isin(["completed", "removed"]).all() else length
+
+
+def _told(stay: Stay, record: Recording) -> Stay:
+    """A stay with the lifetime that is told of its startd, if one is."""
+    told = record.lifetimes.get(stay.name.split("@", 1)[0])
+    return stay if told is None else stay._replace(up=told.up, down=told.down, ending=told.ending)
 
 
 def _manifest(

@@ -1,0 +1,266 @@
+"""A folder of a pool's own artefacts → what a replay needs (`poolscope replay`).
+
+Read are: slot-ad snapshots (startd_ads.jsonl), history, epochs and what was left in the queue (JSON), the schedd's event
+log (logs/EventLog, JSON), priorities (priorities.jsonl), asked run times (workload.csv), machines' lifetimes
+(glidein_events.jsonl) and the daemons' configuration (config/). Any of them may be packed by xz. Whatever was derived
+from them is not looked at.
+
+Submission times, run times, lifetimes and configuration feed the simulation; starts, waits and evictions are only what
+it is compared with.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sim.classads.ads import ad_of_json, number_of, read_ads, read_text
+from sim.engine.run import Lifetime, Recording
+from sim.errors import InputError
+from sim.inventory import attempts_frame, jobs_frame, priorities_frame, slots_frame
+from sim.policy import MACROS
+from sim.schema import conform, describe, empty
+
+_STARTED_S = 5.0  # from the start of a glidein to its first ad (real-pool facts §1)
+
+
+def load_recording(folder: Path) -> Recording:
+    """Read a recorded run.
+
+    Raises
+    ------
+    InputError : the folder lacks slot-ad snapshots or jobs, or a file is damaged; the sentence names it
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; expected a recording with startd_ads.jsonl and history.json"
+        )
+    slots = _slots(folder)
+    jobs = _jobs(folder)
+    events = _events(folder)
+    clock = "shadow"
+    if events:
+        jobs = _timed(jobs, events)
+        clock = "execution"
+    jobs["run_s"] = _asked_run_s(folder, jobs)
+    epochs = _found(folder, "epochs.json")
+    attempts = attempts_frame(read_ads(epochs)).frame if epochs else empty("attempts")
+    first, last = slots["seen_at"].min().timestamp(), slots["seen_at"].max().timestamp()
+    start = min(first, float(jobs["submitted_at"].min().timestamp()))
+    return Recording(
+        slots=slots,
+        jobs=conform(jobs, "jobs"),
+        attempts=attempts,
+        priorities=_priorities(folder),
+        settings=_settings(folder),
+        start=start,
+        end=max(last, float(jobs["seen_at"].max().timestamp())),
+        name=folder.name,
+        clock=clock,
+        lifetimes=_lifetimes(folder),
+    )
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    for candidate in (
+        folder / name,
+        folder / f"{name}.xz",
+        folder / "logs" / name,
+        folder / "logs" / f"{name}.xz",
+    ):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _needed(folder: Path, name: str) -> Path:
+    path = _found(folder, name)
+    if path is None:
+        raise InputError(f"{folder}: lacks {name} (or {name}.xz); expected a recorded run of a pool")
+    return path
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: no JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {number}: expected an object, found {type(record).__name__}")
+        yield record
+
+
+def _moment(seconds: float) -> pd.Timestamp:
+    return pd.Timestamp(round(seconds * 1e6), unit="us", tz="UTC")
+
+
+def _slots(folder: Path) -> pd.DataFrame:
+    path = _needed(folder, "startd_ads.jsonl")
+    parts = []
+    for number, record in enumerate(_json_lines(path)):
+        if not isinstance(record.get("t"), int | float) or not isinstance(record.get("ads"), list):
+            raise InputError(f"{path}, line {number + 1}: expected t (Unix seconds) and ads (a list)")
+        at = _moment(record["t"])
+        ads = [ad_of_json(ad) for ad in record["ads"]]
+        parts.append(slots_frame(ads, seen_at=at, snapshot=f"{number:06d}").frame)
+    frame = pd.concat(parts, ignore_index=True) if parts else empty("slots")
+    if frame.empty:
+        raise InputError(f"{path}: no slot ad in it")
+    return frame
+
+
+def _jobs(folder: Path) -> pd.DataFrame:
+    """Every job once, as it left the queue or as it was at the end."""
+    paths = [
+        path for name in ("history.json", "queue_left.json", "queue.json") if (path := _found(folder, name))
+    ]
+    if not paths:
+        _needed(folder, "history.json")
+    ads: dict[tuple[float | None, float | None], Any] = {}
+    for path in reversed(paths):
+        for ad in read_ads(path):
+            ads[number_of(ad, "ClusterId"), number_of(ad, "ProcId")] = ad
+    ended = [number_of(ad, "EnteredCurrentStatus", "CompletionDate", "QDate") or 0.0 for ad in ads.values()]
+    frame = jobs_frame(ads.values(), seen_at=_moment(max(ended, default=0.0)), snapshot="history").frame
+    if frame.empty:
+        raise InputError(f"{paths[0]}: no job ad in it")
+    return frame.sort_values("submitted_at", kind="stable", ignore_index=True)
+
+
+def _events(folder: Path) -> dict[str, list[tuple[str, float]]]:
+    """The events of each job by id: (kind, Unix seconds), in order; times without zone are UTC."""
+    path = _found(folder, "EventLog")
+    if path is None:
+        return {}
+    text, decoder, position = read_text(path).strip(), json.JSONDecoder(), 0
+    found: dict[str, list[tuple[str, float]]] = {}
+    while position < len(text):
+        try:
+            event, position = decoder.raw_decode(text, position)
+        except ValueError:
+            break  # a log that breaks off ends with its last whole event
+        while position < len(text) and text[position] in " \t\r\n,":
+            position += 1
+        if isinstance(event, dict) and "Cluster" in event and "EventTime" in event:
+            at = pd.Timestamp(event["EventTime"])
+            at = at.tz_localize("UTC") if at.tz is None else at
+            found.setdefault(f"{event['Cluster']}.{event.get('Proc', 0)}", []).append(
+                (event["MyType"], at.timestamp())
+            )
+    return found
+
+
+def _timed(jobs: pd.DataFrame, events: dict[str, list[tuple[str, float]]]) -> pd.DataFrame:
+    """The jobs with submission and first execution as the event log has them, to the millisecond."""
+    frame = jobs.copy()
+    for column, kind in (("submitted_at", "SubmitEvent"), ("first_started_at", "ExecuteEvent")):
+        times = {job: next((at for name, at in held if name == kind), None) for job, held in events.items()}
+        values = [times.get(job_id) for job_id in frame["job_id"]]
+        moments = pd.Series([pd.NaT if at is None else _moment(at) for at in values], index=frame.index)
+        moments = pd.to_datetime(moments, utc=True)
+        frame[column] = moments.fillna(frame[column]) if column == "submitted_at" else moments
+    return frame
+
+
+def _asked_run_s(folder: Path, jobs: pd.DataFrame) -> pd.Series:
+    """Run times as they were asked for (workload.csv, a row per job in order of submission), else as they were measured."""
+    path = _found(folder, "workload.csv")
+    measured = jobs["run_s"].astype("float64")
+    if path is None:
+        return measured
+    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    name = next(
+        (column for column in ("run_seconds", "run_s", "runtime_s") if rows and column in rows[0]), None
+    )
+    if name is None or len(rows) < len(jobs):
+        return measured
+    try:
+        asked = np.array([float(row[name]) for row in rows], dtype="float64")
+    except ValueError as error:
+        raise InputError(f"{path}: a run time that is no number ({error})") from error
+    clusters = jobs["job_id"].map(lambda job: tuple(int(part) for part in job.split(".")))
+    place = clusters.rank(method="first").astype(int) - 1 if len(rows) == len(jobs) else None
+    own = _row_numbers(jobs)
+    rows_of = own if own is not None else place
+    if rows_of is None:
+        return measured
+    told = pd.Series(asked[rows_of.to_numpy()], index=jobs.index)
+    known = measured.notna()
+    if known.any() and float((told[known] - measured[known]).abs().median()) > 5:
+        return measured  # the file is about other jobs
+    return told
+
+
+def _row_numbers(jobs: pd.DataFrame) -> pd.Series | None:
+    """The row of the workload file that a job says it came from (an attribute that ends in Row)."""
+    found = jobs["ad"].str.extract(r"\b\w*Row\s*=\s*(\d+)\b", expand=False)
+    return found.astype(int) if found.notna().all() else None
+
+
+def _priorities(folder: Path) -> pd.DataFrame:
+    path = _found(folder, "priorities.jsonl")
+    if path is None:
+        return empty("priorities")
+    parts = [
+        priorities_frame(
+            [ad_of_json(ad) for ad in record.get("ads", [])],
+            seen_at=_moment(record["t"]),
+            snapshot=str(number),
+        ).frame
+        for number, record in enumerate(_json_lines(path))
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else empty("priorities")
+
+
+def _settings(folder: Path) -> pd.DataFrame:
+    """The macros that a replay needs, from the daemons' dumps, else from the configuration files they were started with."""
+    files = sorted((folder / "config").glob("*")) if (folder / "config").is_dir() else []
+    rows = []
+    for kind, names in MACROS.items():
+        own = [file for file in files if kind in file.name.lower()]
+        central = [file for file in files if "central" in file.name.lower()]
+        others = [file for file in files if file not in own and file not in central]
+        for name in names:
+            order = [*own, *others, *central] if kind == "startd" else [*own, *central]
+            value = next(
+                (value for file in order if (value := _macro(read_text(file), name)) is not None), None
+            )
+            rows.append(
+                {"daemon": kind, "daemon_name": "", "name": name, "value": value, "snapshot": "config"}
+            )
+    frame = pd.DataFrame(rows, columns=[column.name for column in describe("settings")])
+    frame["seen_at"] = _moment(0.0)
+    return conform(frame, "settings")
+
+
+def _macro(text: str, name: str) -> str | None:
+    found = re.findall(rf"^\s*{name}\s*=\s*(.*?)\s*$", text, flags=re.MULTILINE | re.IGNORECASE)
+    return found[-1] if found else None
+
+
+def _lifetimes(folder: Path) -> dict[str, Lifetime]:
+    """When each glidein was started and stopped, by the startd's name; those that stayed have no end."""
+    path = _found(folder, "glidein_events.jsonl")
+    found: dict[str, Lifetime] = {}
+    for record in _json_lines(path) if path else ():
+        name, what, at = str(record.get("glidein", "")), record.get("what"), record.get("t")
+        if not isinstance(at, int | float) or what not in {"start", "stop"}:
+            continue
+        if what == "start":
+            found[name] = Lifetime(at + _STARTED_S, float("inf"), "open")
+        elif name in found:
+            found[name] = Lifetime(
+                found[name].up, float(at), "kill" if record.get("how") == "kill" else "quit"
+            )
+    return found

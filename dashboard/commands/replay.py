@@ -1,0 +1,52 @@
+"""poolscope replay: a recorded real pool, simulated beside what really happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dashboard.commands.options import print_json, shared, wants_json
+from dashboard.commands.waits_table import report
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option(
+    "--replications", default=30, show_default=True, type=click.IntRange(1, 10_000), help="Seeds to run."
+)
+@click.option(
+    "--class-by", metavar="JOB_ATTRIBUTE", help="Attribute whose value is a job's class; else its shape."
+)
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="The first seed.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key, such as policy.claim_worklife=0.",
+)
+@shared
+def replay(
+    recording: Path,
+    replications: int,
+    class_by: str | None,
+    seed: int,
+    settings: tuple[str, ...],
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Replay RECORDING, a folder of a pool's own artefacts, and print waits simulated beside real."""
+    from collectors.recording import load_recording
+    from sim.engine.run import Plan
+    from sim.scenario import parse
+
+    scenario = parse(
+        {"title": recording.name, "workload": {"class_by": class_by}}, where="replay", overrides=settings
+    )
+    plan = Plan.of(scenario, load_recording(recording))
+    result, words = report(plan, first_seed=seed, replications=replications)
+    if wants_json(as_json):
+        print_json(result)
+    else:
+        click.echo(words)
