@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import classad2
@@ -27,6 +28,10 @@ from sim.errors import ExpressionError, InputError
 NOW = "PoolscopeNow"
 
 _REMAINDER = frozenset({"cpus", "memory", "disk", "gpus", "availablegpus"})
+_SIZE = frozenset({"totalslotcpus", "totalslotmemory", "totalslotdisk", "totalslotgpus"})
+_OF_JOBS = ("requirements", "rank", "requestcpus", "requestmemory", "requestdisk", "requestgpus", "requiregpus",
+            "concurrencylimits")  # fmt: skip
+_OF_SLOTS = ("requirements", "rank", "partitionableslot")
 _JOB_ARITHMETIC = frozenset(
     {
         "disk>=requestdisk",
@@ -44,7 +49,10 @@ _LIMITS = (
     "cpus>0&&requestcpus<=cpus&&memory>0&&requestmemory<=memory&&disk>0&&requestdisk<=disk"
     "&&(requestgpusisundefined||gpus>=requestgpus)"
 )
-_FLAT = re.compile(r"gpus_(?!gpu_|mig_)", re.IGNORECASE)
+# 25.x subtracts files that a job shares with others on the machine; without RequestedCatalogs there are none
+_COMMON_FILES = re.compile(r"\(requestdisk-ifthenelse\(.*?requestedcatalogs.*\)\)<=disk")
+# 25.x: a startd of 25.12 or later checks the disk by itself, in WithinResourceLimits
+_DISK_25 = re.compile(r'versionge\(split\(condorversion\)\[1\],"[0-9.]+"\)\|\|\(?disk>=requestdisk\)?')
 _NESTED = re.compile(r"gpus_(gpu|mig)_", re.IGNORECASE)
 
 
@@ -55,6 +63,21 @@ class Remainder(NamedTuple):
     memory_mib: float
     disk_mib: float
     devices: tuple[int, ...]
+
+
+class _Names(NamedTuple):
+    """The attributes of an ad, and what those that hold expressions read; all in lower case."""
+
+    held: frozenset[str]
+    reads: Mapping[str, tuple[Reference, ...]]
+
+
+class _Reads(NamedTuple):
+    """What a pair's expressions read that is not fixed: what is left of the slot, how large a dynamic one is, the time."""
+
+    remainder: bool
+    size: bool
+    time: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -74,10 +97,8 @@ class Autocluster:
     disk_mib: float
     gpus: int
     picky: bool
-    reads_remainder: bool
-    reads_time: bool
     limits: str
-    counts_gpus: bool = True
+    names: _Names
 
 
 @dataclass(eq=False, slots=True)
@@ -89,9 +110,7 @@ class Kind:
     fixed: classad2.ClassAd
     devices: tuple[int, ...]
     partitionable: bool
-    reads_remainder: bool
-    reads_time: bool
-    limited: bool
+    names: _Names
     flat: dict[str, dict[int, object]] = field(default_factory=dict)
 
 
@@ -99,18 +118,51 @@ def read_ad(text: str) -> classad2.ClassAd:
     """Read an ad in new ClassAd syntax and free it from the wall clock; InputError if it is none."""
     try:
         ad = classad2.parseOne(text)
-    except (classad2.ClassAdException, ValueError) as error:
-        raise InputError(
-            f"{text[:60]!r} is no ClassAd; expected one such as [ Cpus = 8; Memory = 4096 ]"
-        ) from error
-    for name, value in list(ad.items()):
-        if isinstance(value, classad2.ExprTree):
-            written = str(value)
-            if "time" in written.lower():
-                freed = at_time(written, NOW)
-                if freed != written:
-                    ad[name] = classad2.ExprTree(freed)
+    except (classad2.ClassAdException, ValueError):
+        ad = classad2.ClassAd()
+    if (
+        not len(ad) and text.replace(" ", "") != "[]"
+    ):  # what it can't read to the end, parseOne gives as an empty ad
+        raise InputError(f"{text[:60]!r} is no ClassAd; expected one such as [ Cpus = 8; Memory = 4096 ]")
+    _free(ad)
     return ad
+
+
+def _free(ad: classad2.ClassAd) -> None:
+    """Replace the wall clock in all expressions of an ad, those in lists and in ads inside it too."""
+    for name, value in list(ad.items()):
+        freed = _freed(value)
+        if freed is not value:
+            ad[name] = freed
+
+
+def _freed(value: object) -> object:
+    if isinstance(value, classad2.ExprTree):
+        written = str(value)
+        if "time" not in written.lower():
+            return value
+        try:
+            freed = at_time(written, NOW)
+        except ExpressionError:  # what the tokenizer lacks stays as it is
+            return value
+        return value if freed == written else classad2.ExprTree(freed)
+    if isinstance(value, classad2.ClassAd):
+        if "time" in str(value).lower():
+            fresh = copy_ad(value)
+            _free(fresh)
+            return fresh
+        return value
+    if isinstance(value, list):
+        items = [_freed(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def as_number(value: object) -> float | None:
+    """A number as float; None for anything else: truth values, and UNDEFINED and ERROR, which classad2 gives as ints."""
+    if isinstance(value, int | float) and not isinstance(value, bool | classad2.Value):
+        return float(value)
+    return None
 
 
 def copy_ad(ad: classad2.ClassAd) -> classad2.ClassAd:
@@ -139,7 +191,22 @@ def _encloses(text: str) -> bool:
 
 def is_arithmetic(clause: str) -> bool:
     """Tell whether a clause of a job's Requirements only compares a request with what is left of the slot."""
-    return normalise(clause) in _JOB_ARITHMETIC
+    bare = normalise(clause)
+    return bare in _JOB_ARITHMETIC or _DISK_25.fullmatch(bare) is not None
+
+
+def _is_limits(text: str, *, catalogs: bool) -> bool:
+    """Tell whether this is the startd's own WithinResourceLimits, that of 23.9 or of 25.x."""
+    bare = normalise(text)
+    return bare == _LIMITS or (not catalogs and _COMMON_FILES.sub("requestdisk<=disk", bare) == _LIMITS)
+
+
+def agree(slot: classad2.ClassAd, job: classad2.ClassAd) -> bool:
+    """Tell whether both sides' Requirements hold; what HTCondor gives up on (too deep, circular) does not match."""
+    try:
+        return bool(slot.symmetricMatch(job))
+    except classad2.ClassAdException:
+        return False
 
 
 def device_ads(ad: classad2.ClassAd) -> dict[str, classad2.ClassAd]:
@@ -167,9 +234,9 @@ def assigned_devices(text: str) -> tuple[Device, ...]:
     """
     ad = classad2.parseOne(text)
     nested = {name.lower(): value for name, value in device_ads(ad).items()}
-    offline = {name.strip() for name in _names(ad.get("OfflineGPUs"))}
+    offline = {name.strip() for name in _listed(ad.get("OfflineGPUs"))}
     found = []
-    for name in dict.fromkeys(part.strip() for part in _names(ad.get("AssignedGPUs"))):
+    for name in dict.fromkeys(part.strip() for part in _listed(ad.get("AssignedGPUs"))):
         if not name or name in offline:
             continue
         attribute = "GPUs_" + name.replace("-", "_")
@@ -184,13 +251,13 @@ def assigned_devices(text: str) -> tuple[Device, ...]:
                 name,
                 attribute,
                 str(model) if isinstance(model, str) else None,
-                float(capability) if isinstance(capability, int | float) else None,
+                as_number(capability),
             )
         )
     return tuple(found)
 
 
-def _names(value: object) -> list[str]:
+def _listed(value: object) -> list[str]:
     return value.split(",") if isinstance(value, str) else []
 
 
@@ -207,6 +274,13 @@ class Matcher:
         self._job_ads = {text: read_ad(text) for text in dict.fromkeys(jobs)}
         self._slot_ads = {text: read_ad(text) for text in dict.fromkeys(slots)}
         self._job_reads, self._slot_reads = _significant(self._job_ads.values(), self._slot_ads.values())
+        self._catalogs = any("RequestedCatalogs" in ad for ad in self._job_ads.values())
+        self._told_apart = {
+            reference.name
+            for ad in self._job_ads.values()
+            for reference in _references_of(_written(ad, "RequireGPUs"))
+        }
+        self._pairs: dict[tuple[int, int], _Reads] = {}
         self._clusters: dict[tuple[str, ...], Autocluster] = {}
         self._kinds: dict[tuple[str, ...], Kind] = {}
         self._by_job_text: dict[str, Autocluster] = {}
@@ -215,6 +289,7 @@ class Matcher:
         self._device_samples: list[classad2.ClassAd | None] = []
         self._memo: dict[tuple[object, ...], bool] = {}
         self._device_memo: dict[tuple[int, int], bool] = {}
+        self._rank_reads: dict[tuple[int, int], bool] = {}
         self._rank_memo: dict[tuple[object, ...], float] = {}
         self.evaluations = 0
 
@@ -240,7 +315,9 @@ class Matcher:
         if text not in self._by_slot_text:
             key = (*(_written(ad, name) for name in self._slot_reads), repr(kinds))
             if key not in self._kinds:
-                self._kinds[key] = _kind(len(self._kinds), ad, kinds, self._device_samples)
+                self._kinds[key] = _kind(
+                    len(self._kinds), ad, kinds, self._device_samples, catalogs=self._catalogs
+                )
             self._by_slot_text[text] = self._kinds[key]
         return self._by_slot_text[text], kinds
 
@@ -248,7 +325,7 @@ class Matcher:
         if ad is None:
             key = ""
         else:
-            unique = {"id", "deviceuuid", "devicepcibusid"}
+            unique = {"id", "deviceuuid", "devicepcibusid"} - self._told_apart
             key = ";".join(
                 sorted(f"{name.lower()}={ad.lookup(name)}" for name in ad if name.lower() not in unique)
             )
@@ -280,7 +357,7 @@ class Matcher:
         job = copy_ad(cluster.ad)
         job["Requirements"] = classad2.ExprTree("countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= 1")
         self.evaluations += 1
-        return bool(slot.symmetricMatch(job))
+        return agree(slot, job)
 
     def enough_devices(self, cluster: Autocluster, devices: Sequence[int]) -> bool:
         """Tell whether the free devices, given by kind, include as many suitable ones as the job asks."""
@@ -293,35 +370,41 @@ class Matcher:
     def fits(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether a partitionable or static slot with `left` free takes such a job at time `now` [s, Unix]."""
         return (
-            left.cpus >= cluster.cpus
-            and left.cpus > 0
-            and left.memory_mib >= cluster.memory_mib
-            and left.disk_mib >= cluster.disk_mib
+            0 < left.cpus >= cluster.cpus
+            and 0 < left.memory_mib >= cluster.memory_mib
+            and 0 < left.disk_mib >= cluster.disk_mib
             and self.enough_devices(cluster, left.devices)
             and self.agrees(cluster, kind, left, now)
         )
 
     def agrees(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether both sides' expressions hold, the arithmetic on free resources left aside."""
-        remainder = left if cluster.reads_remainder or kind.reads_remainder else None
-        moment = now if cluster.reads_time or kind.reads_time else None
-        key = (cluster.id, kind.id, remainder, moment)
+        reads = self._reads(cluster, kind)
+        key = (cluster.id, kind.id, left if reads.remainder else None, now if reads.time else None)
         found = self._memo.get(key)
         if found is None:
-            found = self._judge(cluster, kind, left, now)
-            if moment is None or len(self._memo) < 1_000_000:
-                self._memo[key] = found
-        return found
-
-    def _judge(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
-        slot, job = kind.fixed, cluster.fixed
-        if cluster.reads_remainder or kind.reads_remainder:
-            slot = self.slot_ad(kind, left, whole=False)
-        if cluster.reads_time or kind.reads_time:
+            slot, job = kind.fixed, cluster.fixed
+            if reads.remainder:
+                slot = self.slot_ad(kind, left, whole=False)
             slot[NOW] = now
             job[NOW] = now
-        self.evaluations += 1
-        return bool(slot.symmetricMatch(job))
+            self.evaluations += 1
+            found = self._remember(key, found=agree(slot, job))
+        return found
+
+    def _reads(self, cluster: Autocluster, kind: Kind) -> _Reads:
+        pair = (cluster.id, kind.id)
+        found = self._pairs.get(pair)
+        if found is None:
+            begin = ((False, "requirements"), (True, "requirements"))
+            found = self._pairs[pair] = _reads(cluster.names, kind.names, *begin)
+        return found
+
+    def _remember(self, key: tuple[object, ...], *, found: bool) -> bool:
+        if len(self._memo) >= 1_000_000:
+            self._memo.clear()
+        self._memo[key] = found
+        return found
 
     def slot_ad(self, kind: Kind, left: Remainder, *, whole: bool = True) -> classad2.ClassAd:
         """The ad of a slot of this kind with `left` free; with `whole`, its own full Requirements."""
@@ -359,16 +442,16 @@ class Matcher:
             return False
         if not kind.partitionable:
             return self.agrees(cluster, kind, size, now)
-        reads = cluster.reads_remainder or kind.reads_remainder
-        moment = now if cluster.reads_time or kind.reads_time else None
-        key = (cluster.id, kind.id, size if reads else size.devices, moment, "dynamic")
+        reads = self._reads(cluster, kind)
+        size_read = size if reads.size else size.devices
+        key = (cluster.id, kind.id, size_read, now if reads.time else None, "dynamic")
         found = self._memo.get(key)
         if found is None:
             slot = self.dynamic_ad(kind, size)
             slot[NOW] = now
             cluster.fixed[NOW] = now
             self.evaluations += 1
-            found = self._memo[key] = bool(slot.symmetricMatch(cluster.fixed))
+            found = self._remember(key, found=agree(slot, cluster.fixed))
         return found
 
     def dynamic_ad(self, kind: Kind, size: Remainder) -> classad2.ClassAd:
@@ -378,23 +461,25 @@ class Matcher:
         slot["DynamicSlot"] = True
         slot["TotalSlotCpus"], slot["TotalSlotMemory"] = slot["Cpus"], slot["Memory"]
         slot["TotalSlotGPUs"] = len(size.devices)
-        if "PartitionableSlot" in slot:
-            del slot["PartitionableSlot"]
+        slot.pop("PartitionableSlot", None)
         for name, values in kind.flat.items():
             held = {str(values.get(device)) for device in size.devices}
             if len(held) == 1 and None not in (value := values.get(size.devices[0]), 0):
                 slot[name] = value
-            elif name in slot:
-                del slot[name]
+            else:
+                slot.pop(name, None)
         return slot
 
     def rank(self, cluster: Autocluster, kind: Kind, left: Remainder) -> float:
         """The job's Rank of such a slot; anything but a number counts as 0."""
-        reads = cluster.reads_remainder
-        key = (cluster.id, kind.id, left if reads else None)
+        pair = (cluster.id, kind.id)
+        if pair not in self._rank_reads:
+            reads = _reads(_names(cluster.ad), _names(kind.ad), (False, "rank"))
+            self._rank_reads[pair] = reads.remainder
+        varies = self._rank_reads[pair]
+        key = ("job", *pair, left if varies else None)
         if key not in self._rank_memo:
-            value = _rank(cluster.ad, self.slot_ad(kind, left) if reads else kind.ad)
-            self._rank_memo[key] = value
+            self._rank_memo[key] = _rank(cluster.ad, self.slot_ad(kind, left) if varies else kind.ad)
         return self._rank_memo[key]
 
     def slot_rank(self, cluster: Autocluster, kind: Kind) -> float:
@@ -410,7 +495,7 @@ def _rank(ranking: classad2.ClassAd, ranked: classad2.ClassAd) -> float:
         return 0.0
     tree = ranking.lookup("Rank")
     value = tree.eval(ranking, ranked) if isinstance(tree, classad2.ExprTree) else tree
-    return float(value) if isinstance(value, int | float) else 0.0
+    return as_number(value) or float(value is True)
 
 
 def _whole(value: float) -> int | float:
@@ -428,7 +513,6 @@ def _autocluster(number: int, ad: classad2.ClassAd) -> Autocluster:
     kept = [clause for clause in clauses if not is_arithmetic(clause)]
     fixed = copy_ad(ad)
     fixed["Requirements"] = classad2.ExprTree(" && ".join(f"({clause})" for clause in kept) or "true")
-    reads = _closure(ad, Expression.parse(str(fixed.lookup("Requirements"))), own="my", other="target")
     gpus = int(_number(ad, "RequestGPUs", 0))
     return Autocluster(
         id=number,
@@ -439,27 +523,25 @@ def _autocluster(number: int, ad: classad2.ClassAd) -> Autocluster:
         disk_mib=_number(ad, "RequestDisk", 0) / 1024,
         gpus=gpus,
         picky="countmatches(requiregpus,availablegpus)>=requestgpus" in standard and gpus > 0,
-        reads_remainder=any(name in _REMAINDER for name in reads.other),
-        reads_time=NOW.lower() in reads.other or NOW.lower() in reads.own,
         limits=str(ad.get("ConcurrencyLimits") or "").lower(),
+        names=_names(fixed),
     )
 
 
 def _kind(
-    number: int, ad: classad2.ClassAd, devices: tuple[int, ...], samples: Sequence[classad2.ClassAd | None]
+    number: int,
+    ad: classad2.ClassAd,
+    devices: tuple[int, ...],
+    samples: Sequence[classad2.ClassAd | None],
+    *,
+    catalogs: bool,
 ) -> Kind:
     requirements = _expression(ad, "Requirements")
-    standard = normalise(_written(ad, "WithinResourceLimits")) == _LIMITS
-    kept, limited = [], False
-    for node in requirements.conjuncts():
-        clause = requirements.text_of(node)
-        if standard and normalise(clause) == "withinresourcelimits":
-            limited = True
-        else:
-            kept.append(clause)
+    standard = _is_limits(_written(ad, "WithinResourceLimits"), catalogs=catalogs)
+    clauses = [requirements.text_of(node) for node in requirements.conjuncts()]
+    kept = [clause for clause in clauses if not (standard and normalise(clause) == "withinresourcelimits")]
     fixed = copy_ad(ad)
     fixed["Requirements"] = classad2.ExprTree(" && ".join(f"({clause})" for clause in kept) or "true")
-    reads = _closure(ad, Expression.parse(str(fixed.lookup("Requirements"))), own="my", other="target")
     properties: dict[str, dict[int, object]] = {}
     for device in dict.fromkeys(devices):
         for name, value in (samples[device] or {}).items():
@@ -470,78 +552,76 @@ def _kind(
         fixed=fixed,
         devices=devices,
         partitionable=ad.get("PartitionableSlot") is True,
-        reads_remainder=any(name in _REMAINDER for name in reads.own),
-        reads_time=NOW.lower() in reads.own,
-        limited=limited,
+        names=_names(fixed),
         flat=properties,
     )
 
 
-class _Reads(NamedTuple):
-    own: frozenset[str]
-    other: frozenset[str]
-
-
-def _closure(ad: classad2.ClassAd, expression: Expression, *, own: str, other: str) -> _Reads:
-    """All names that an expression reads, through the expressions that its own ad's attributes hold."""
-    mine: set[str] = set()
-    theirs: set[str] = set()
-    names = {name.lower(): name for name in ad}
-    todo = list(expression.references())
-    while todo:
-        reference = todo.pop()
-        name = reference.name.lower()
-        if reference.scope == other or (reference.scope != own and name not in names):
-            theirs.add(name)
-        if reference.scope != other and name not in mine:
-            mine.add(name)
-            if name in names and isinstance(value := ad.lookup(names[name]), classad2.ExprTree):
-                todo += _parsed_references(str(value))
-    return _Reads(frozenset(mine), frozenset(theirs))
-
-
-def _parsed_references(text: str) -> list[Reference]:
+@lru_cache(maxsize=100_000)
+def _references_of(text: str) -> tuple[Reference, ...]:
     try:
-        return list(Expression.parse(text).references())
+        found = Expression.parse(text).references()
     except ExpressionError:  # what classad2 prints but the grammar lacks is read as reading nothing
-        return []
+        return ()
+    return tuple(Reference(reference.scope, reference.name.lower()) for reference in found)
+
+
+def _names(ad: classad2.ClassAd) -> _Names:
+    reads = {
+        name.lower(): found
+        for name, value in ad.items()
+        if isinstance(value, classad2.ExprTree | list) and (found := _references_of(_written(ad, name)))
+    }
+    return _Names(frozenset(name.lower() for name in ad), reads)
 
 
 def _significant(
     jobs: Iterable[classad2.ClassAd], slots: Iterable[classad2.ClassAd]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The attributes that tell jobs apart and those that tell slots apart, in lower case."""
-    of_jobs = {"requirements", "rank", "requestcpus", "requestmemory", "requestdisk", "requestgpus", "requiregpus",
-               "concurrencylimits"}  # fmt: skip
-    of_slots = {
-        "requirements",
-        "rank",
-        "slottype",
-        "slotweight",
-        "totalslotcpus",
-        "totalslotmemory",
-        "totalslotdisk",
-    }
-    seen: set[str] = set()
-    for ads, mine, theirs in ((jobs, of_jobs, of_slots), (slots, of_slots, of_jobs)):
-        for ad in ads:
-            texts = [
-                _written(ad, name) for name in ("Requirements", "Rank", "RequireGPUs", "Start") if name in ad
-            ]
-            fingerprint = repr(texts)
-            if fingerprint in seen:
-                continue
-            seen.add(fingerprint)
-            for text in texts:
-                try:
-                    reads = _closure(ad, Expression.parse(text), own="my", other="target")
-                except ExpressionError:
-                    continue
-                mine |= reads.own
-                theirs |= reads.other
-    # both ads are asked for a name without scope, so each side may hold what the other's expression means
-    shared = {NOW.lower(), *(name for name in _REMAINDER)}
-    return tuple(sorted(of_jobs - shared)), tuple(sorted(of_slots - shared))
+    """The attributes that tell jobs apart and those that tell slots apart, in lower case.
+
+    What the other side's expressions read is followed through the expressions it finds there, until nothing is added.
+    A name without scope may be meant for either side.
+    """
+    wanted = (set(_OF_JOBS), set(_OF_SLOTS))
+    profiles = tuple({tuple(sorted(_names(ad).reads.items())) for ad in ads} for ads in (jobs, slots))
+    before = -1
+    while before != (before := sum(map(len, wanted))):
+        for side in (0, 1):
+            for profile in profiles[side]:
+                _follow(dict(profile), wanted[side], wanted[1 - side])
+    return tuple(sorted(wanted[0])), tuple(sorted(wanted[1] - _REMAINDER))
+
+
+def _follow(reads: Mapping[str, tuple[Reference, ...]], mine: set[str], theirs: set[str]) -> None:
+    todo = list(mine)
+    while todo:
+        for reference in reads.get(todo.pop(), ()):
+            if reference.scope != "my":
+                theirs.add(reference.name)
+            if reference.scope != "target" and reference.name not in mine:
+                mine.add(reference.name)
+                todo.append(reference.name)
+
+
+def _reads(job: _Names, slot: _Names, *begin: tuple[bool, str]) -> _Reads:
+    """What of the varying is read, beginning with these attributes of the slot (True) or the job (False)."""
+    todo, seen = list(begin), set(begin)
+    while todo:
+        of_slot, name = todo.pop()
+        own = slot if of_slot else job
+        for reference in own.reads.get(name, ()):
+            stays = reference.scope != "target" and (reference.scope == "my" or reference.name in own.held)
+            found = (of_slot if stays else not of_slot, reference.name)
+            if found not in seen:
+                seen.add(found)
+                todo.append(found)
+    of_slot_names = {name for of_slot, name in seen if of_slot}
+    return _Reads(
+        remainder=bool(of_slot_names & _REMAINDER),
+        size=bool(of_slot_names & (_REMAINDER | _SIZE)),
+        time=any(name == NOW.lower() for _, name in seen),
+    )
 
 
 def _expression(ad: classad2.ClassAd, name: str) -> Expression:
@@ -553,7 +633,8 @@ def _number(ad: classad2.ClassAd, name: str, default: float) -> float:
         value = ad.eval(name)
     except KeyError:
         return default
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+    found = as_number(value)
+    return default if found is None else found
 
 
 def attributes(ads: Iterable[classad2.ClassAd]) -> Mapping[str, str]:

@@ -10,6 +10,8 @@ from sim.classads.expression import Expression
 
 SCRATCH_KIB = 102_400  # what a job without large files asks of the disk, so that disk decides nothing
 
+_SYSTEMS = {"opsys", "opsysandver", "opsyslongname", "opsysshortname", "opsysname", "opsyslegacy"}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -24,14 +26,15 @@ class Request:
 def job_ad(expression: str, request: Request) -> str:
     """The ad of such a job as text, with the clauses that condor_submit adds (fact sheet §3.1).
 
-    A clause is left out if the expression already mentions the slot's attribute.
+    A clause is left out if the expression mentions the attribute, whatever its scope; those on memory and disk never are
+    (measured with condor_submit -dry-run of 23.9.6 and 25.14.1).
 
     Raises
     ------
     ExpressionError : `expression` or `request.require_gpus` is not one whole expression
     """
     user = Expression.parse(expression or "true")
-    named = {reference.name.lower() for reference in user.references() if reference.scope != "my"}
+    named = {reference.name.lower() for reference in user.references()}
     picky = bool(request.require_gpus) and request.gpus > 0
     counted = (
         "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= RequestGPUs"
@@ -39,17 +42,17 @@ def job_ad(expression: str, request: Request) -> str:
         else "TARGET.GPUs >= RequestGPUs"
     )
     added = [
-        ("arch", 'TARGET.Arch == "X86_64"', True),
-        ("opsys", 'TARGET.OpSys == "LINUX"', not named & {"opsysandver", "opsysver", "opsysmajorver"}),
-        ("disk", "TARGET.Disk >= RequestDisk", True),
-        ("memory", "TARGET.Memory >= RequestMemory", True),
-        ("cpus", "TARGET.Cpus >= RequestCpus", request.cpus > 1),
-        ("gpus", counted, request.gpus > 0),
-        ("hasfiletransfer", "TARGET.HasFileTransfer", True),
+        ({"arch"}, 'TARGET.Arch == "X86_64"', True),
+        (_SYSTEMS, 'TARGET.OpSys == "LINUX"', True),
+        (set(), "TARGET.Disk >= RequestDisk", True),
+        (set(), "TARGET.Memory >= RequestMemory", True),
+        ({"cpus"}, "TARGET.Cpus >= RequestCpus", request.cpus > 1),
+        ({"gpus"}, counted, request.gpus > 0),
+        ({"hasfiletransfer"}, "TARGET.HasFileTransfer", True),
     ]
     clauses = [
-        f"({user.text})",
-        *(f"({text})" for name, text, wanted in added if wanted and name not in named),
+        f"({user.text_of(user.root)})",
+        *(f"({text})" for names, text, wanted in added if wanted and not names & named),
     ]
     ad = classad2.ClassAd()
     ad["Requirements"] = classad2.ExprTree(" && ".join(clauses))
