@@ -244,9 +244,12 @@ def _settings(folder: Path) -> pd.DataFrame:
     return conform(frame, "settings")
 
 
-def _macro(text: str, name: str) -> str | None:
-    found = re.findall(rf"^\s*{name}\s*=\s*(.*?)\s*$", text, flags=re.MULTILINE | re.IGNORECASE)
-    return found[-1] if found else None
+def _macro(text: str, name: str, depth: int = 5) -> str | None:
+    """The value of a macro in a configuration's text, $(OTHER) in it replaced; the last assignment counts."""
+    found = re.findall(rf"^\s*{re.escape(name)}\s*=\s*(.*?)\s*$", text, flags=re.MULTILINE | re.IGNORECASE)
+    if not found or not depth:
+        return None
+    return re.sub(r"\$\((\w+)\)", lambda inner: _macro(text, inner[1], depth - 1) or "", found[-1])
 
 
 def _lifetimes(folder: Path) -> dict[str, Lifetime]:

@@ -15,7 +15,12 @@ def _seconds(text: str) -> float:
 
 
 def _flag(text: str) -> bool:
-    return text.strip().lower() in {"true", "t", "1", "yes"}
+    lowered = text.strip().lower()
+    if lowered in {"true", "t", "1", "yes"}:
+        return True
+    if lowered in {"false", "f", "0", "no"}:
+        return False
+    raise ValueError(text)
 
 
 FIELDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
