@@ -45,39 +45,42 @@ _VOLATILE_JOB = re.compile(
     """
 )
 _PRIVATE = re.compile(
-    r"(?i)env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|notifyuser|jobsubmitfile|capability"
+    r"(?i)env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|notifyuser|jobsubmitfile|capability|remoteadmincapability|transferkey|_condor_priv.*"
     r"|.*(secret|token|password|passwd|claimid|claimids|claimidlist|credential).*|x509.*|.*adhistory|\w*session\w*"
 )
 _OWN_EXPRESSIONS = ("Requirements", "Start", "Rank", "SlotWeight", "RequireGPUs")
 _REAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d\.\d{15}E[+-]\d+')
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NEW_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|[\[\]]', re.DOTALL)
+_DEEPEST = 200  # ads within ads; classad2 crashes on a hundred thousand
+_DEEPEST_LIST = 3
 _LONGEST = 20_000  # characters outside strings; classad2 crashes on chains of some 30,000 operators
 
 
 def parse_ads(text: str, *, where: str) -> list[Ad]:
     """Read ads as condor_status, condor_q and condor_history print them with -long, -json, -xml or in new syntax.
 
+    A text without ads is what those tools print where there is nothing: no mistake.
+
     Raises
     ------
-    InputError : `text` holds no ad, or breaks off
+    InputError : `text` is something else, or breaks off
     """
     head = text.lstrip()[:200]
     try:
         if head.startswith("<"):
-            ads = _parse_xml(text)
-        elif head.startswith(("[", "{")) and _is_json(head):
-            ads = [ad_of_json(record) for record in _json_records(text)]
-        else:
-            ads = _parse_long(text, where) if not head.startswith("[") else list(classad2.parseAds(text))
-    except InputError:
-        raise
+            return _parse_xml(text, where)
+        if _is_json(head):
+            return [ad_of_json(record) for record in _json_records(text)]
+        if re.match(r"\[|\{\s*\[", head):
+            return _parse_new(text, where)
+        return _parse_long(text, where)
+    except InputError as error:
+        raise error if where in str(error) else InputError(f"{where}: {error}") from error
     except Exception as error:  # classad2 and the XML parser raise many kinds
         raise InputError(
             f"{where}: no ClassAd ({' '.join(str(error).split())[:120]}); {_EXPECTED}"
         ) from error
-    if not ads and head:
-        raise InputError(f"{where}: no ClassAd found; {_EXPECTED}")
-    return ads
 
 
 _EXPECTED = "expected the output of condor_status, condor_q or condor_history with -long, -json or -xml"
@@ -111,6 +114,7 @@ def ad_of_json(record: Mapping[str, Any]) -> Ad:
 
 def _of_json(value: Any) -> Any:
     if isinstance(value, str):
+        value.encode()  # half a surrogate pair crashes classad2; UnicodeEncodeError is caught
         match = _EXPRESSION.match(value)
         return _expression(match[1]) if match else value
     if isinstance(value, Mapping):
@@ -150,8 +154,9 @@ def _expression(text: str) -> classad2.ExprTree:
 def _parse_long(text: str, where: str) -> list[Ad]:
     ads: list[Ad] = []
     block: list[tuple[int, str]] = []
-    for number, line in enumerate([*text.splitlines(), ""], start=1):
-        if line.strip():
+    for number, read in enumerate([*text.split("\n"), ""], start=1):
+        line = read.rstrip("\r")
+        if line.strip(" \t"):
             if not line.startswith(("***", "#", "--")):  # banners of condor_history and condor_q
                 block.append((number, line))
         elif block:
@@ -196,12 +201,43 @@ def _attribute(line: str, where: str) -> None:
         raise InputError(f"{where}: the value of {name} is no ClassAd expression") from error
 
 
-def _parse_xml(text: str) -> list[Ad]:
+def _parse_new(text: str, where: str) -> list[Ad]:
+    """Ads in new syntax, in a list or one after another; each must be whole, because classad2 stops without a word."""
+    ads, depth, began, between = [], 0, 0, 0
+    for token in _NEW_TOKEN.finditer(text):
+        if token[0] == "[":
+            if depth == 0:
+                _nothing(text[between : token.start()], where)
+                began = token.start()
+            depth += 1
+            if depth > _DEEPEST:
+                raise InputError(f"{where}: ads nested deeper than {_DEEPEST}")
+        elif token[0] == "]":
+            depth -= 1
+            if depth == 0:
+                between = token.end()
+                ads.append(parse_one(text[began:between]))
+            elif depth < 0:
+                break
+    if depth:
+        raise InputError(f"{where}: the ad {text[began : began + 40]!r} breaks off; {_EXPECTED}")
+    _nothing(text[between:], where)
+    return ads
+
+
+def _nothing(text: str, where: str) -> None:
+    if text.strip("{}, \t\r\n"):
+        raise InputError(f"{where}: {text.strip()[:40]!r} between ads; {_EXPECTED}")
+
+
+def _parse_xml(text: str, where: str) -> list[Ad]:
     from xml.etree import ElementTree as ET
 
     if "<!ENTITY" in text:
         raise InputError("an XML file with entities is refused")
     root = ET.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", text))  # noqa: S314
+    if root.tag != "classads":
+        raise InputError(f"{where}: no ClassAd found in <{root.tag[:40]}>; {_EXPECTED}")
     return [_xml_ad(node) for node in root.findall("c")]
 
 
@@ -245,28 +281,37 @@ def parse_one(text: str) -> Ad:
 def value_of(ad: Ad, name: str) -> Any:
     """The value of an attribute as a plain Python value; UNDEFINED, ERROR and what isn't there are None."""
     try:
-        value = ad[name]
-        if isinstance(value, classad2.ExprTree):
-            value = ad.eval(name)
-        return _plain(value, ad)
+        return _plain(_evaluated(ad, name), ad)
     except Exception:  # a garbage attribute of one ad is that ad's affair
         return None
 
 
-def _plain(value: Any, ad: Ad) -> Any:
-    if isinstance(value, classad2.Value):
+def _scalar(ad: Ad, name: str) -> Any:
+    """As `value_of`, but a list's items stay as they are."""
+    try:
+        return _evaluated(ad, name)
+    except Exception:  # as above
+        return None
+
+
+def _evaluated(ad: Ad, name: str) -> Any:
+    value = ad[name]
+    return ad.eval(name) if isinstance(value, classad2.ExprTree) else value
+
+
+def _plain(value: Any, ad: Ad, depth: int = 0) -> Any:
+    if isinstance(value, classad2.Value) or depth > _DEEPEST_LIST:  # a list that holds itself
         return None
     if isinstance(value, list):
-        return [
-            _plain(item.eval(scope=ad) if isinstance(item, classad2.ExprTree) else item, ad) for item in value
-        ]
+        items = [item.eval(scope=ad) if isinstance(item, classad2.ExprTree) else item for item in value]
+        return [_plain(item, ad, depth + 1) for item in items]
     return value
 
 
 def number_of(ad: Ad, *names: str) -> float | None:
     """The first of these attributes that is a finite number."""
     for name in names:
-        value = value_of(ad, name)
+        value = _scalar(ad, name)
         if (
             isinstance(value, int | float)
             and not isinstance(value, bool)
@@ -279,7 +324,7 @@ def number_of(ad: Ad, *names: str) -> float | None:
 def text_of(ad: Ad, *names: str) -> str | None:
     """The first of these attributes that is a string."""
     for name in names:
-        value = value_of(ad, name)
+        value = _scalar(ad, name)
         if isinstance(value, str) and value:
             return value
     return None
@@ -287,7 +332,7 @@ def text_of(ad: Ad, *names: str) -> str | None:
 
 def flag_of(ad: Ad, *names: str) -> bool:
     """Whether one of these attributes is true; absent booleans are false (fact sheet §6.4)."""
-    return any(value_of(ad, name) is True for name in names)
+    return any(_scalar(ad, name) is True for name in names)
 
 
 def source_of(ad: Ad, name: str) -> str | None:
@@ -331,7 +376,8 @@ def _pieces(ad: Ad) -> list[str]:
     An attribute begins on a line of its own, eight blanks deep; what is deeper belongs to a nested ad or list.
     """
     pieces: list[str] = []
-    for piece in str(ad).rstrip("\n ]").split("\n        ")[1:]:
+    whole = str(ad).rstrip().removesuffix("]").rstrip()
+    for piece in whole.split("\n        ")[1:]:
         if piece[0] == " ":
             pieces[-1] = f"{pieces[-1].rstrip()} {piece.strip()}"
         else:
