@@ -289,9 +289,10 @@ def value_of(ad: Ad, name: str) -> Any:
 def _scalar(ad: Ad, name: str) -> Any:
     """As `value_of`, but a list's items stay as they are."""
     try:
-        return _evaluated(ad, name)
+        value = _evaluated(ad, name)
     except Exception:  # as above
         return None
+    return None if isinstance(value, classad2.Value) else value  # UNDEFINED counts as an int
 
 
 def _evaluated(ad: Ad, name: str) -> Any:
