@@ -112,7 +112,8 @@ def _slots(folder: Path) -> pd.DataFrame:
         if not isinstance(record.get("t"), int | float) or not isinstance(record.get("ads"), list):
             raise InputError(f"{path}, line {number + 1}: expected t (Unix seconds) and ads (a list)")
         at = _moment(record["t"])
-        ads = [ad_of_json(ad) for ad in record["ads"]]
+        # whole machines only: dynamic slots are what the simulation itself makes
+        ads = [ad_of_json(ad) for ad in record["ads"] if ad.get("SlotType") != "Dynamic"]
         parts.append(slots_frame(ads, seen_at=at, snapshot=f"{number:06d}").frame)
     frame = pd.concat(parts, ignore_index=True) if parts else empty("slots")
     if frame.empty:

@@ -212,7 +212,7 @@ class Plan:
             cycles=cycles_frame(pool.recorder, start),
             probes=probes_frame(pool.recorder, start, end_s),
             manifest=_manifest(self.scenario, record, seed, self.jobs, horizon)
-            | {"running_not_placed": lost},
+            | {"policy": self.policy.model_dump(), "running_not_placed": lost},
             observed=record.jobs.iloc[used].reset_index(drop=True),
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
