@@ -1,63 +1,37 @@
-"""Asking HTCondor's daemons: one door, with a deadline, read-only.
+"""HTCondor's daemons of one pool: who they are, and what each is asked, with a deadline and read-only.
 
-Every failure of htcondor2 is the same HTCondorException, and its calls block in C (fact sheet §6.3): a question runs in
-a thread that is given up after a deadline, and the message says what to check. Nothing here can change a pool: only
-queries are called.
+Every failure of htcondor2 is the same HTCondorException (fact sheet §6.3), so the message says what to check. The
+questions themselves stand in `collectors.questions` and run in a process of their own (`collectors.worker`). Nothing
+here can change a pool: only queries are called.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-import sim.classads  # noqa: F401  sets CONDOR_CONFIG before htcondor2 reads it
+import pandas as pd
 
-os.environ.setdefault("_CONDOR_QUERY_TIMEOUT", "5")
+from collectors import questions
+from collectors.questions import Location
+from collectors.worker import Worker
+from sim.inventory import Framed
 
-import htcondor2
-
-from sim.errors import SourceError
-
-Answer = TypeVar("Answer")
-Ads = list[Any]
-DEADLINE_S = 8.0
 PORT = 9618
+DEADLINE_S = 8.0
+LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
+FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
 
 def address_of(pool: str) -> str:
-    """HOST:PORT of a collector; the port is 9618 unless given."""
+    """HOST:PORT of a collector; the port is 9618 unless given.
+
+    Examples
+    --------
+    >>> address_of("cm.example"), address_of("[::1]:9620")
+    ('cm.example:9618', '[::1]:9620')
+    """
     host, _, port = pool.rpartition(":")
-    return pool if host and port.isdigit() else f"{pool}:{PORT}"
-
-
-def ask(where: str, question: Callable[[], Answer], *, deadline_s: float = DEADLINE_S) -> Answer:
-    """Put a question to a daemon; SourceError if it doesn't answer in time or refuses."""
-    answers: list[Answer] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            answers.append(question())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(deadline_s)
-    if answers:
-        return answers[0]
-    if not errors:
-        raise SourceError(
-            f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped"
-        )
-    if isinstance(errors[0], htcondor2.HTCondorException):
-        raise SourceError(
-            f"{where}: unreachable or refused; check the address, that the daemon runs, and that it lets you READ "
-            f"(a firewall, ALLOW_READ, a token)"
-        ) from errors[0]
-    raise errors[0]
+    return pool if host and port.isdigit() and not host.endswith(":") else f"{pool}:{PORT}"
 
 
 class Daemons:
@@ -70,68 +44,62 @@ class Daemons:
 
     def __init__(self, pool: str) -> None:
         self.address = address_of(pool)
-        self._collector = htcondor2.Collector(self.address)
+        self._worker = Worker()
 
-    def slots(self) -> Ads:
-        """The ads of all slots, whole: any attribute may stand in somebody's requirements."""
-        return self._query(htcondor2.AdType.Startd)
-
-    def negotiators(self) -> Ads:
-        """The negotiators' ads with their last cycles."""
-        return self._query(htcondor2.AdType.Negotiator)
-
-    def accounting(self) -> Ads:
-        """The accounting ads of the collector: submitters and groups with their priorities."""
-        return self._query(htcondor2.AdType.Accounting)
-
-    def priorities(self, negotiator: Any) -> Ads:
-        """What a negotiator says of its submitters' priorities."""
-        where = f"negotiator {negotiator.get('Name', '?')}"
-        return list(ask(where, lambda: htcondor2.Negotiator(negotiator).getPriorities()))
-
-    def schedds(self) -> Ads:
-        """The schedds' location ads."""
-        return self._query(
-            htcondor2.AdType.Schedd, ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
-        )
-
-    def locations(self, kind: str) -> Ads:
-        """The ads of daemons of a kind: negotiator, schedd, collector, startd."""
-        kinds = {
-            "negotiator": htcondor2.AdType.Negotiator,
-            "schedd": htcondor2.AdType.Schedd,
-            "collector": htcondor2.AdType.Collector,
-            "startd": htcondor2.AdType.Startd,
-        }
-        return self._query(
-            kinds[kind], ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
-        )
-
-    def settings(self, daemon: Any, names: Sequence[str]) -> dict[str, str | None]:
-        """What a daemon's configuration says of these macros; None where it has none."""
-        where = f"configuration of {daemon.get('Name', '?')}"
-
-        def question() -> dict[str, str | None]:
-            values = htcondor2.RemoteParam(daemon)
-            return {name: values.get(name) for name in names}
-
-        return ask(where, question)
-
-    def queue(self, schedd: Any) -> Ads:
-        """The ads of all jobs in a schedd's queue."""
-        where = f"schedd {schedd.get('Name', '?')}"
-        return list(ask(where, lambda: htcondor2.Schedd(schedd).query()))
-
-    def history(self, schedd: Any) -> Ads:
-        """The ads of jobs that left a schedd's queue, newest first."""
-        where = f"history of schedd {schedd.get('Name', '?')}"
-        return list(ask(where, lambda: htcondor2.Schedd(schedd).history(match=-1), deadline_s=60.0))
-
-    def epochs(self, schedd: Any) -> Ads:
-        """One ad per execution attempt, newest first; needs JOB_EPOCH_HISTORY."""
-        where = f"job epochs of schedd {schedd.get('Name', '?')}"
-        return list(ask(where, lambda: htcondor2.Schedd(schedd).jobEpochHistory(match=-1), deadline_s=60.0))
-
-    def _query(self, kind: Any, projection: Sequence[str] | None = None) -> Ads:
+    def slots(self, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
+        """The frames slots and devices of all slot ads, whole: any attribute may stand in somebody's requirements."""
         where = f"collector {self.address}"
-        return list(ask(where, lambda: self._collector.query(kind, projection=list(projection or []))))
+        return self._worker.ask(where, questions.slots, self.address, at, snapshot, deadline_s=LONG_S)
+
+    def locations(self, kind: str) -> list[Location]:
+        """The daemons of a kind that the collector knows: negotiator, schedd, collector, startd."""
+        where = f"collector {self.address}"
+        return self._worker.ask(where, questions.locations, self.address, kind, deadline_s=DEADLINE_S)
+
+    def queue(self, schedd: Location, at: pd.Timestamp, snapshot: str) -> Framed:
+        """The frame jobs of a schedd's queue."""
+        where = f"schedd {schedd.name}"
+        return self._worker.ask(
+            where, questions.queue, schedd, at, snapshot, deadline_s=LONG_S, to=schedd.text
+        )
+
+    def history(
+        self, schedd: Location, at: pd.Timestamp, snapshot: str, since: str | None
+    ) -> tuple[Framed, str | None]:
+        """The frame jobs of those that left a schedd's queue after job `since`, and the id of the last that left."""
+        where = f"history of schedd {schedd.name}"
+        question = (questions.history, schedd, at, snapshot, since, FIRST_HISTORY)
+        return self._worker.ask(where, *question, deadline_s=LONG_S, to=schedd.text)
+
+    def epochs(self, schedd: Location, since_s: int | None) -> tuple[Framed, int | None]:
+        """The frame attempts of those that ended at `since_s` or later, and the end of the last; needs job epochs."""
+        where = f"job epochs of schedd {schedd.name}"
+        question = (questions.epochs, schedd, since_s, FIRST_HISTORY)
+        return self._worker.ask(where, *question, deadline_s=LONG_S, to=schedd.text)
+
+    def cycles(self) -> tuple[Framed, list[Location]]:
+        """The frame cycles of the negotiators' ads, and where the negotiators are."""
+        where = f"collector {self.address}"
+        return self._worker.ask(where, questions.cycles, self.address, deadline_s=DEADLINE_S)
+
+    def priorities(self, negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
+        """The frame priorities as a negotiator says it."""
+        where = f"negotiator {negotiator.name}"
+        question = (questions.priorities, negotiator, at, snapshot)
+        return self._worker.ask(where, *question, deadline_s=DEADLINE_S, to=negotiator.text)
+
+    def accounting(self, negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
+        """The frame priorities as the collector knows it from a negotiator's accounting ads."""
+        where = f"collector {self.address}"
+        question = (questions.accounting, self.address, negotiator.name, at, snapshot)
+        return self._worker.ask(where, *question, deadline_s=DEADLINE_S)
+
+    def settings(self, daemon: Location, names: Sequence[str]) -> dict[str, str | None]:
+        """What a daemon's configuration says of these macros; None where it has none."""
+        where = f"configuration of {daemon.name}"
+        question = (questions.settings, daemon, tuple(names))
+        return self._worker.ask(where, *question, deadline_s=DEADLINE_S, to=daemon.text)
+
+    def close(self) -> None:
+        """End the process that asks."""
+        self._worker.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collectors.daemons import Daemons
+from collectors.schedd import joined, rejected
 from collectors.source import Moment, Reading
 from sim.errors import SourceError
-from sim.inventory import cycles_frame, priorities_frame
+from sim.inventory import Framed
 
 
 class NegotiatorSource:
@@ -21,19 +22,16 @@ class NegotiatorSource:
 
         A negotiator that can't be asked itself is no failure as long as the collector has its accounting ads.
         """
-        negotiators = self.daemons.negotiators()
-        cycles = cycles_frame(negotiators)
-        people = []
+        cycles, negotiators = self.daemons.cycles()
+        people: list[Framed] = []
+        errors: list[str] = []
         for negotiator in negotiators:
             try:
-                people += self.daemons.priorities(negotiator)
-            except SourceError:
-                people += [
-                    ad
-                    for ad in self.daemons.accounting()
-                    if ad.get("NegotiatorName") in {None, negotiator.get("Name")}
-                ]
-        priorities = priorities_frame(people, seen_at=moment.at, snapshot=moment.snapshot)
-        return Reading(
-            {"cycles": cycles.frame, "priorities": priorities.frame}, cycles.rejects + priorities.rejects
-        )
+                people.append(self.daemons.priorities(negotiator, moment.at, moment.snapshot))
+            except SourceError as error:
+                known = self.daemons.accounting(negotiator, moment.at, moment.snapshot)
+                people.append(known)
+                if known.frame.empty:
+                    errors.append(str(error))
+        frames = {"cycles": cycles.frame, "priorities": joined("priorities", people)}
+        return Reading(frames, cycles.rejects + rejected(people), errors)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from collectors.daemons import Daemons
 from collectors.source import Moment, Reading
 from sim.errors import InputError
-from sim.inventory import devices_frame, slots_frame
+from sim.inventory import Framed, devices_frame, slots_frame
 
 
 class PoolSource:
@@ -21,13 +20,19 @@ class PoolSource:
 
     def read(self, moment: Moment) -> Reading:
         """Ask for all slot ads; InputError for a pool without slots or without GPUs."""
-        return read_slots(self.daemons.slots(), moment, f"collector {self.daemons.address}")
+        slots, devices = self.daemons.slots(moment.at, moment.snapshot)
+        return checked(slots, devices, f"collector {self.daemons.address}")
 
 
 def read_slots(ads: list[Any], moment: Moment, where: str) -> Reading:
     """Make the frames of a pool's slot ads; InputError if there is no slot, or no GPU in any."""
     slots = slots_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
     devices = devices_frame(ads, seen_at=moment.at, snapshot=moment.snapshot)
+    return checked(slots, devices, where)
+
+
+def checked(slots: Framed, devices: Framed, where: str) -> Reading:
+    """The reading of these frames; InputError if there is no slot, or no GPU in any."""
     if slots.frame.empty:
         raise InputError(
             f"{where}: the pool has no slots; check that its startds run and report to this collector"
@@ -36,4 +41,4 @@ def read_slots(ads: list[Any], moment: Moment, where: str) -> Reading:
         raise InputError(
             f"{where}: {len(slots.frame)} slots, but no GPU in any; poolscope watches GPU pools: check `use feature : GPUs`"
         )
-    return Reading({"slots": slots.frame, "devices": devices.frame}, Counter(slots.rejects))
+    return Reading({"slots": slots.frame, "devices": devices.frame}, slots.rejects + devices.rejects)

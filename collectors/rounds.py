@@ -19,7 +19,7 @@ from collectors.negotiator import NegotiatorSource
 from collectors.pool import PoolSource
 from collectors.schedd import ScheddSource
 from collectors.settings import SettingsSource
-from collectors.source import Moment, Source
+from collectors.source import Moment, Reading, Source
 from sim.errors import InputError, PoolscopeError, SourceError
 from sim.store import Snapshot, Store, snapshot_id
 
@@ -47,62 +47,73 @@ def live_sources(pool: str) -> list[Source]:
     ]
 
 
-def collect_once(sources: Sequence[Source], store: Store) -> Round:
+def collect_once(sources: Sequence[Source], store: Store, cursors: dict[str, Any] | None = None) -> Round:
     """Ask every source once and write a snapshot.
 
     The first source must answer: without slots nothing is written. Another's failure is noted and stops nobody.
+
+    cursors : where each source goes on from, brought up to date; as the store's last snapshot says, if not given
 
     Raises
     ------
     SourceError, InputError : the first source failed
     StoreError : the store can't be written
     """
+    cursors = stored_cursors(store) if cursors is None else cursors
     at = pd.Timestamp.now(tz="UTC").floor("us")
-    moment = Moment(at, snapshot_id(at.to_pydatetime()))
+    name = snapshot_id(at.to_pydatetime())
     frames: dict[str, list[pd.DataFrame]] = {}
     told: dict[str, dict[str, Any]] = {}
+    reached: dict[str, Any] = {}
     for place, source in enumerate(sources):
         began = time.monotonic()
         try:
-            reading = source.read(moment)
+            reading = source.read(Moment(at, name, cursors.get(source.name)))
         except PoolscopeError as error:
             if place == 0:
                 raise
-            told[source.name] = {
-                "rows": 0,
-                "seconds": round(time.monotonic() - began, 3),
-                "error": str(error),
-            }
-            continue
-        for name, frame in reading.frames.items():
-            frames.setdefault(name, []).append(frame)
+            reading = Reading({}, errors=[str(error)])
+        for kind, frame in reading.frames.items():
+            frames.setdefault(kind, []).append(frame)
         told[source.name] = {
             "rows": reading.rows,
             "seconds": round(time.monotonic() - began, 3),
-            "error": None,
+            "error": "; ".join(reading.errors) or None,
         }
         if reading.rejects:
             told[source.name]["rejects"] = dict(reading.rejects)
-    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
-    meta = {"sources": told, "version": sim.__version__}
-    store.append(Snapshot(moment.snapshot, at.to_pydatetime(), joined, meta))
-    return Round(moment.snapshot, told)
+        if reading.cursor is not None:
+            reached[source.name] = reading.cursor
+    joined = {kind: pd.concat(parts, ignore_index=True) for kind, parts in frames.items()}
+    meta = {"sources": told, "version": sim.__version__, "cursors": {**cursors, **reached}}
+    store.append(Snapshot(name, at.to_pydatetime(), joined, meta))
+    cursors.update(reached)
+    return Round(name, told)
+
+
+def stored_cursors(store: Store) -> dict[str, Any]:
+    """Where each source goes on from, as the store's last snapshot says; nothing for an empty store."""
+    known = store.snapshots()
+    told = {} if known.empty else known["meta"].iloc[-1].get("cursors")
+    return dict(told) if isinstance(told, dict) else {}
 
 
 def check_interval(every_s: float, pool: str, *, test_pool: bool) -> None:
     """Refuse to ask a pool more often than is polite; InputError says what is allowed."""
+    if every_s <= 0:
+        raise InputError(f"--every {every_s:g} s: expected a length of time such as 5m")
     if every_s >= FLOOR_S:
         return
-    host = address_of(pool).rpartition(":")[0].strip("[]")
     if not test_pool:
         raise InputError(
             f"--every {every_s:g} s: at least {FLOOR_S:g} s; a loopback pool may be asked more often with --test-pool"
         )
+    host = address_of(pool).rpartition(":")[0].strip("[]")
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
-    if not loopback or every_s <= 0:
+    if not loopback:
         raise InputError(
             f"--test-pool is for a pool on a loopback address such as 127.0.0.1:9618, found {host!r}"
         )
@@ -122,10 +133,10 @@ def collect_every(
     every_s : from start to start [s]
     jitter : share of `every_s` by which a start may be late [1]
     """
-    due = time.monotonic()
+    due, cursors = time.monotonic(), stored_cursors(store)
     while not stop.is_set():
         try:
-            tell(collect_once(sources, store))
+            tell(collect_once(sources, store, cursors))
         except (SourceError, InputError) as error:
             tell(error)
         due = max(due + every_s, time.monotonic())

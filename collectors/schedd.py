@@ -8,7 +8,8 @@ import pandas as pd
 
 from collectors.daemons import Daemons
 from collectors.source import Moment, Reading
-from sim.inventory import jobs_frame
+from sim.errors import SourceError
+from sim.inventory import Framed
 from sim.schema import empty
 
 
@@ -21,13 +22,22 @@ class ScheddSource:
         self.daemons = daemons
 
     def read(self, moment: Moment) -> Reading:
-        """Ask each schedd for its jobs."""
-        frames, rejects = [], Counter[str]()
-        for schedd in self.daemons.schedds():
-            queue = self.daemons.queue(schedd)
-            made = jobs_frame(
-                queue, seen_at=moment.at, snapshot=moment.snapshot, schedd=str(schedd.get("Name", ""))
-            )
-            frames.append(made.frame)
-            rejects += made.rejects
-        return Reading({"jobs": pd.concat(frames, ignore_index=True) if frames else empty("jobs")}, rejects)
+        """Ask each schedd for its jobs; one that can't be asked is named and the others' jobs are read."""
+        found: list[Framed] = []
+        errors: list[str] = []
+        for schedd in self.daemons.locations("schedd"):
+            try:
+                found.append(self.daemons.queue(schedd, moment.at, moment.snapshot))
+            except SourceError as error:
+                errors.append(str(error))
+        return Reading({"jobs": joined("jobs", found)}, rejected(found), errors)
+
+
+def joined(name: str, found: list[Framed]) -> pd.DataFrame:
+    """The rows of several frames `name`."""
+    return pd.concat([framed.frame for framed in found], ignore_index=True) if found else empty(name)
+
+
+def rejected(found: list[Framed]) -> Counter[str]:
+    """How many ads were left out of several frames, by reason."""
+    return sum((framed.rejects for framed in found), Counter[str]())

@@ -32,14 +32,14 @@ class SettingsSource:
         rows: list[dict[str, Any]] = []
         if time.monotonic() - self._read_s >= REREAD_S:
             for kind, names in MACROS.items():
-                for ad in self.daemons.locations(kind)[:1]:
-                    answers = self.daemons.settings(ad, names)
+                for daemon in self.daemons.locations(kind)[:1]:
+                    answers = self.daemons.settings(daemon, names)
                     rows += [
                         {
                             "snapshot": moment.snapshot,
                             "seen_at": moment.at,
                             "daemon": kind,
-                            "daemon_name": str(ad.get("Name", "")),
+                            "daemon_name": daemon.name,
                             "name": name,
                             "value": value,
                         }

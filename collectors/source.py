@@ -5,27 +5,36 @@ A live source asks a daemon, a recorded one reads files; both hand over the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The round of collecting that a reading belongs to: when it was (UTC) and the id of its snapshot."""
+    """The round of collecting that a reading belongs to: when it was (UTC) and the id of its snapshot.
+
+    `cursor` is what this source's last stored reading gave to go on from, None at first.
+    """
 
     at: pd.Timestamp
     snapshot: str
+    cursor: Any = None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Frames by name, and how many ads were left out, by reason."""
+    """Frames by name, how many ads were left out by reason, and what could not be read although the rest could.
+
+    `cursor`, of plain values, is handed to the next reading once this one is stored.
+    """
 
     frames: Mapping[str, pd.DataFrame]
     rejects: Mapping[str, int] = field(default_factory=dict)
+    errors: Sequence[str] = ()
+    cursor: Any = None
 
     @property
     def rows(self) -> int:

@@ -116,7 +116,7 @@ def _of_json(value: Any) -> Any:
     if isinstance(value, str):
         value.encode()  # half a surrogate pair crashes classad2; UnicodeEncodeError is caught
         match = _EXPRESSION.match(value)
-        return _expression(match[1]) if match else value
+        return expression(match[1]) if match else value
     if isinstance(value, Mapping):
         return ad_of_json(value)
     if isinstance(value, list):
@@ -142,7 +142,7 @@ def _json_records(text: str) -> Iterator[Mapping[str, Any]]:
             position += 1
 
 
-def _expression(text: str) -> classad2.ExprTree:
+def expression(text: str) -> classad2.ExprTree:
     """Read a text as one whole expression: classad2 alone would cut ``A; B=2`` to ``A`` without a word."""
     if len(text) > _LONGEST and len(_LITERAL.sub("", text)) > _LONGEST:
         raise InputError(f"an expression of {len(text)} characters; at most {_LONGEST} outside strings")
@@ -192,7 +192,7 @@ def _attribute(line: str, where: str) -> None:
         raise InputError(f"{where}: {line[:60]!r} is no attribute; {_EXPECTED}")
     try:
         if not value.strip().startswith('"'):
-            _expression(value.strip())
+            expression(value.strip())
         if len(classad2.parseOne(f"{name} = {value}\n", classad2.ParserType.Old)) != 1:
             raise ValueError(value)
     except InputError as error:
@@ -261,7 +261,7 @@ def _xml_value(child: Any) -> Any:
         case "b":
             return child.attrib.get("v", "f") == "t"
         case "e":
-            return _expression(text)
+            return expression(text)
         case "c":
             return _xml_ad(child)
         case "l":

@@ -1,0 +1,126 @@
+"""A process of its own that asks HTCondor's daemons, so that a question can be given up.
+
+htcondor2's calls block in C and hold Python's interpreter lock: no thread of the same process runs while a daemon keeps
+silent, and some calls (a schedd's history, a negotiator's priorities) have no time limit of their own. The process
+that asks can be killed. It makes the frames as well, because ads are dearer to hand over than frames.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from sim.errors import PoolscopeError, SourceError
+
+# before anything imports htcondor2, here and in the process that inherits this environment: the configuration comes
+# from the environment alone, and a collector or schedd that accepts but never answers is given up after 5 s
+os.environ.setdefault("CONDOR_CONFIG", "ONLY_ENV")
+os.environ.setdefault("_CONDOR_QUERY_TIMEOUT", "5")
+os.environ.setdefault("_CONDOR_Q_QUERY_TIMEOUT", "5")
+
+Answer = TypeVar("Answer")
+SILENCE_S = 120.0  # a daemon that kept silent is left alone for so long
+
+
+class Worker:
+    """Asks questions one after another; started with the first question, and again after it was killed."""
+
+    def __init__(self) -> None:
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._silent: dict[str, float] = {}
+
+    def ask(
+        self, where: str, question: Callable[..., Answer], *arguments: Any, deadline_s: float, to: str = ""
+    ) -> Answer:
+        """Run ``question(*arguments)`` in the other process.
+
+        where : who is asked, for the message
+        deadline_s : after that the question is given up and the process killed [s]
+        to : key of the daemon; one that kept silent isn't asked again for 2 min
+
+        Raises
+        ------
+        SourceError : no answer in time, unreachable or refused
+        """
+        if time.monotonic() - self._silent.get(to, -SILENCE_S) < SILENCE_S:
+            raise SourceError(f"{where}: not asked, because it kept silent a moment ago")
+        connection = self._started()
+        try:
+            connection.send((question, arguments))
+            if not connection.poll(deadline_s):
+                self.close()
+                if to:
+                    self._silent[to] = time.monotonic()
+                raise SourceError(
+                    f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped"
+                )
+            good, answer = connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            self.close()
+            raise SourceError(
+                f"{where}: what it answered can't be read (the asking process broke down)"
+            ) from error
+        if good:
+            return answer  # type: ignore[no-any-return]
+        kind, text = answer
+        if kind == "refused":
+            raise SourceError(
+                f"{where}: unreachable or refused; check the address, that the daemon runs, and that it lets you READ "
+                f"(a firewall, ALLOW_READ, a token){f': {text}' if 'JOB_EPOCH_HISTORY' in text else ''}"
+            )
+        raise SourceError(text if kind == "told" else f"{where}: {text}")
+
+    def close(self) -> None:
+        """Stop the process, whatever it is waiting for."""
+        if self._process is not None and self._connection is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _started(self) -> Connection:
+        if self._connection is None or self._process is None or not self._process.is_alive():
+            self.close()
+            context = multiprocessing.get_context("spawn")
+            self._connection, other = context.Pipe()
+            self._process = context.Process(target=_serve, args=(other,), daemon=True)
+            self._process.start()
+            other.close()
+        return self._connection
+
+
+def _serve(connection: Connection) -> None:
+    """Answer questions until the other side is gone; a signal to stop is the other side's to obey."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        try:
+            question, arguments = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            answer: tuple[bool, Any] = (True, question(*arguments))
+        except Exception as error:  # whatever it is, it is told to the process that asked
+            answer = (False, _told(error))
+        connection.send(answer)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    import htcondor2
+
+    if isinstance(error, htcondor2.HTCondorException):
+        return "refused", str(error)
+    if isinstance(error, PoolscopeError):
+        return "told", str(error)
+    return (
+        "broken",
+        f"its ads could not be made into a frame ({type(error).__name__}: {str(error)[:150]}); please report this",
+    )
