@@ -103,7 +103,8 @@ def _json(answer: object) -> dict[str, object]:
     from dataclasses import asdict
 
     whole = asdict(answer)  # type: ignore[call-overload]
-    whole["by_model"] = whole["by_model"].to_dict("records")
+    whole["by_model"] = whole["by_model"].rename(columns={"seen": "seen_7d"}).to_dict("records")
+    whole["gpus"] = {"seen_7d" if name == "seen" else name: count for name, count in whole["gpus"].items()}
     return dict(whole)
 
 

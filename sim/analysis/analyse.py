@@ -12,9 +12,11 @@ from sim.analysis.answer import Answer, Clause, Counts, Rung
 from sim.analysis.lints import find_lints
 from sim.analysis.pool import DeviceView, MachineView, PoolView
 from sim.classads.expression import Comparison, Expression
-from sim.classads.matching import read_ad
+from sim.classads.matching import agree, as_number, read_ad
 from sim.classads.request import Request, job_ad
+from sim.errors import ExpressionError
 
+MOST_CLAUSES = 60  # each is evaluated alone and left out once, on every machine
 _COUNT = "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= 1"
 
 
@@ -27,6 +29,13 @@ def analyse(expression: str, pool: PoolView, *, request: Request | None = None) 
     """
     request = request or Request()
     whole = Expression.parse(expression)
+    clauses = whole.conjuncts()
+    if len(clauses) > MOST_CLAUSES:
+        raise ExpressionError(
+            f"more than {MOST_CLAUSES} clauses joined by &&; stringListMember(…) says a long list in one",
+            column=clauses[MOST_CLAUSES].start + 1,
+            text=expression,
+        )
     found = _Found.of(job_ad(expression, request), pool)
     verdict = found.verdict()
     return Answer(
@@ -57,16 +66,23 @@ class _Found:
         for view in pool.machines:
             if not view.usable:
                 continue
-            if view.drained.symmetricMatch(job):
+            if agree(view.drained, job):
                 self.drained[view] = self._devices(view)
-                if view.now.symmetricMatch(job):
+                if view.open and agree(view.now, job):
                     self.now[view] = [device for device in self._devices(view) if device.free]
-            elif view.drained.matches(job):
+            elif self._large_enough(view) and view.drained.matches(job):
                 self.refused[view] = self._devices(view)
         for view in pool.seen or ():
-            if view.drained.symmetricMatch(job):
+            if agree(view.drained, job):
                 self.seen[view] = self._devices(view)
         self.has_window = pool.seen is not None
+
+    def _large_enough(self, view: MachineView) -> bool:
+        """Whether the whole machine has what is asked: if not, it is no policy that refuses the job."""
+        return all(
+            (as_number(view.drained.get(name)) or 0) >= (as_number(self.job.get(f"Request{name}")) or 0)
+            for name in ("Cpus", "Memory", "Disk", "GPUs")
+        )
 
     @classmethod
     def of(cls, text: str, pool: PoolView) -> _Found:
@@ -77,13 +93,7 @@ class _Found:
         seen = None
         if self.has_window:
             # a machine that came back has a new startd name; its devices are the same
-            seen = len(
-                {
-                    (view.machine, device.id)
-                    for view, held in [*self.seen.items(), *self.drained.items()]
-                    for device in held
-                }
-            )
+            seen = len(_distinct(self.seen) | _distinct(self.drained))
         return Counts(_total(self.now), _total(self.drained), seen)
 
     def verdict(self) -> str:
@@ -97,7 +107,8 @@ class _Found:
 
     def by_model(self) -> pd.DataFrame:
         rows: dict[str, Counter[str]] = {}
-        for column, found in (("now", self.now), ("drained", self.drained), ("seen", self.seen)):
+        seen = {**self.seen, **self.drained} if self.has_window else {}
+        for column, found in (("now", self.now), ("drained", self.drained), ("seen", seen)):
             counted = {
                 (view.machine, device.id): device.family for view, held in found.items() for device in held
             }
@@ -142,13 +153,22 @@ def _device_job(job: classad2.ClassAd) -> classad2.ClassAd | None:
     return alone
 
 
+def _distinct(found: dict[MachineView, list[DeviceView]]) -> set[tuple[str, str]]:
+    """The devices, each once: a machine may be known under several startd names."""
+    return {(view.machine, device.id) for view, held in found.items() for device in held}
+
+
 def _total(found: dict[MachineView, list[DeviceView]]) -> int:
-    return sum(len(held) for held in found.values())
+    return len(_distinct(found))
 
 
 def _sentence(verdict: str, found: _Found, pool: PoolView, request: Request) -> str:
     counts = found.counts
     what = f"{request.gpus} GPU{'s' * (request.gpus != 1)}" if request.gpus else "no GPU"
+    if verdict in {"free", "busy"} and not request.gpus:
+        n_now, n_all = (len({view.machine for view in held}) for held in (found.now, found.drained))
+        room = f"{n_now} have room now" if n_now else "none has room now: the job would have to wait"
+        return f"{n_all} machine{'s' * (n_all != 1)} match a job that asks for no GPU; {room}."
     if verdict == "free":
         return f"A job that asks for {what} could start now: {counts.now} matching GPUs are free, {counts.drained} match in all."
     if verdict == "busy":
@@ -176,7 +196,7 @@ def _clauses(whole: Expression, pool: PoolView, request: Request, drained: int) 
         others = texts[:place] + texts[place + 1 :]
         without = _count(others, pool, request).drained
         next_value, gained = _next_looser(
-            whole, whole.comparisons(node), texts[place], others, pool, request, drained
+            whole.comparisons(node), texts[place], node.start, others, pool, request, drained
         )
         yield Clause(
             text=texts[place],
@@ -189,9 +209,9 @@ def _clauses(whole: Expression, pool: PoolView, request: Request, drained: int) 
 
 
 def _next_looser(
-    whole: Expression,
     comparisons: tuple[Comparison, ...],
     clause: str,
+    clause_start: int,
     others: list[str],
     pool: PoolView,
     request: Request,
@@ -207,33 +227,32 @@ def _next_looser(
     held = sorted(values_of(pool, comparison.reference.name), reverse=not upward)
     looser = [value for value in held if (value > comparison.value if upward else value < comparison.value)]
     begin = comparison.value_node.start - comparison.node.start
-    offset = clause.find(whole.text_of(comparison.node))
-    for value in looser:
+    offset = comparison.node.start - clause_start
+
+    def gained(value: float) -> int:
         start = offset + begin
         end = start + (comparison.value_node.end - comparison.value_node.start)
-        text = clause[:start] + f"{value:g}" + clause[end:]
-        gained = _count([text, *others], pool, request).drained - drained
-        if gained > 0:
-            return f"{value:g}", gained
-    return None, 0
+        text = clause[:start] + f"{value:.15g}" + clause[end:]
+        return _count([text, *others], pool, request).drained - drained
+
+    # the looser, the more it gains: the nearest value that gains is found by halving
+    if not looser or gained(looser[-1]) <= 0:
+        return None, 0
+    low, high = 0, len(looser) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if gained(looser[middle]) > 0 else (middle + 1, high)
+    return f"{looser[low]:.15g}", gained(looser[low])
 
 
 def values_of(pool: PoolView, name: str) -> set[float]:
     """The numbers that slots (or, for a device's property, their devices) have for an attribute."""
-    lowered = name.lower()
     found = set()
     for view in pool.machines:
-        value = view.drained.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found.add(float(value))
-        for device in view.devices:
-            own = (
-                device.ad.get(name.removeprefix("GPUs_"))
-                if device.ad is not None and not lowered.startswith("cuda")
-                else None
-            )
-            if isinstance(own, int | float) and not isinstance(own, bool):
-                found.add(float(own))
+        told = [view.drained.get(name)]
+        if name.lower().startswith("gpus_"):
+            told += [device.ad.get(name[len("gpus_") :]) for device in view.devices if device.ad is not None]
+        found |= {number for value in told if (number := as_number(value)) is not None}
     return found
 
 

@@ -115,11 +115,19 @@ def _mig(names: dict[str, str], pool: PoolView) -> Iterable[Lint]:
 
 
 def _unknown_names(names: dict[str, str], pool: PoolView) -> Iterable[Lint]:
+    devices = {
+        f"gpus_{name.lower()}"
+        for view in pool.machines
+        for device in view.devices
+        if device.ad is not None
+        for name in device.ad
+    }
     for lowered, name in sorted(names.items()):
         if (
             lowered in pool.attributes
             or lowered in _MODERN
             or lowered in _IMPLIED
+            or lowered in devices
             or lowered.startswith("request")
         ):
             continue

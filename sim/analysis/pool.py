@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import classad2
 import pandas as pd
 
-from sim.classads.matching import NOW, assigned_devices, copy_ad, device_ads, read_ad
+from sim.classads.matching import NOW, as_number, assigned_devices, copy_ad, device_ads, read_ad
 from sim.inventory.devices import family
 
 
@@ -28,7 +29,11 @@ class DeviceView:
 
 @dataclass(frozen=True)
 class MachineView:
-    """A partitionable or static slot: its ad now, and drained (everything free); times are those of its snapshot."""
+    """A partitionable or static slot: its ad now, and drained (everything free); times are those of its snapshot.
+
+    usable : it is not offline
+    open : it takes jobs now: neither a static slot that has one nor a machine that is being drained
+    """
 
     name: str
     machine: str
@@ -36,6 +41,7 @@ class MachineView:
     drained: classad2.ClassAd = field(repr=False, compare=False)
     devices: tuple[DeviceView, ...]
     usable: bool
+    open: bool = True
 
     @property
     def mixed(self) -> bool:
@@ -70,6 +76,7 @@ class PoolView:
 
 def _views(slots: pd.DataFrame, known: dict[tuple[str, float], MachineView]) -> Iterable[MachineView]:
     whole = slots[slots["slot_type"].isin(["partitionable", "static"]) & ~slots["backfill"].astype(bool)]
+    row: Any
     for row in whole.itertuples():
         key = (str(row.ad), row.seen_at.timestamp())
         if key not in known:
@@ -77,17 +84,18 @@ def _views(slots: pd.DataFrame, known: dict[tuple[str, float], MachineView]) -> 
         yield known[key]
 
 
-def _view(row: object) -> MachineView:
-    text, moment = str(row.ad), row.seen_at.timestamp()  # type: ignore[attr-defined]
-    static = row.slot_type == "static"  # type: ignore[attr-defined]
+def _view(row: Any) -> MachineView:
+    text, moment = str(row.ad), row.seen_at.timestamp()
+    static = row.slot_type == "static"
     ad = read_ad(text)
     ad[NOW] = moment
     nested = {name.lower(): value for name, value in device_ads(ad).items()}
-    listed = ad.lookup("AvailableGPUs") if "AvailableGPUs" in ad else None
+    listed = ad.get("AvailableGPUs")
     free_names = {str(item).lower() for item in listed} if isinstance(listed, list) else None
     devices = assigned_devices(text)
-    n_free = int(ad.get("GPUs") or 0) if isinstance(ad.get("GPUs"), int) else 0
-    busy_static = static and row.state not in {"Unclaimed", "Owner"}  # type: ignore[attr-defined]
+    n_free = int(as_number(ad.get("GPUs")) or 0)
+    busy_static = static and row.state not in {"Unclaimed", "Owner"}
+    draining = ad.get("Draining") is True or row.state == "Drained"
     views = []
     for place, device in enumerate(devices):
         own = nested.get(device.attribute.lower())
@@ -106,19 +114,20 @@ def _view(row: object) -> MachineView:
                 attribute=device.attribute,
                 family="MIG slice" if mig and device.model is None else family(device.model),
                 capability=device.capability,
-                memory_mib=float(memory) if isinstance(memory, int | float) else None,
-                free=free and not busy_static,
+                memory_mib=as_number(memory),
+                free=free and not (busy_static or draining),
                 mig=mig,
                 ad=own,
             )
         )
     return MachineView(
-        name=str(row.name),  # type: ignore[attr-defined]
-        machine=str(row.machine),  # type: ignore[attr-defined]
+        name=str(row.name),
+        machine=str(row.machine),
         now=ad,
         drained=_drained(ad, [view.attribute for view in views]),
         devices=tuple(views),
-        usable=not (bool(row.offline) or busy_static),  # type: ignore[attr-defined]
+        usable=not bool(row.offline),
+        open=not (busy_static or draining),
     )
 
 
@@ -127,8 +136,8 @@ def _drained(ad: classad2.ClassAd, attributes: list[str]) -> classad2.ClassAd:
     whole = copy_ad(ad)
     for name in ("Cpus", "Memory", "Disk"):
         total = ad.get(f"TotalSlot{name}")
-        if isinstance(total, int | float):
-            whole[name] = int(total) if total == int(total) else total
+        if (number := as_number(total)) is not None:
+            whole[name] = int(number) if number == int(number) else number
     whole["GPUs"] = len(attributes)
     if attributes:
         whole["AvailableGPUs"] = classad2.ExprTree("{" + ", ".join(attributes) + "}")

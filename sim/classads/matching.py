@@ -120,9 +120,9 @@ def read_ad(text: str) -> classad2.ClassAd:
         ad = classad2.parseOne(text)
     except (classad2.ClassAdException, ValueError):
         ad = classad2.ClassAd()
-    if (
-        not len(ad) and text.replace(" ", "") != "[]"
-    ):  # what it can't read to the end, parseOne gives as an empty ad
+    bare = "".join(text[:9].split())
+    # what it can't read to the end, parseOne gives as an empty ad
+    if not bare.startswith("[") or (not len(ad) and bare != "[]"):
         raise InputError(f"{text[:60]!r} is no ClassAd; expected one such as [ Cpus = 8; Memory = 4096 ]")
     _free(ad)
     return ad
