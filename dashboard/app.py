@@ -10,6 +10,7 @@ from dash import Dash, set_props
 
 from dashboard import api, security, shell
 from dashboard.components import notice
+from dashboard.compression import compress_static
 from dashboard.data import Data
 from dashboard.index import PAGE, Dashboard
 from dashboard.pages import pool, requirements, runs, waits
@@ -64,14 +65,8 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     runs.register(app, runs_table)
     api.register(app, data, runs_table)
     security.protect(app)
-    compress_once(app)
+    compress_static(app)
     return app
-
-
-def compress_once(app: Dash) -> None:
-    """Keep what was compressed of the files that never change; anew for each request it would cost a core."""
-    app.server.config["COMPRESS_ALGORITHM"] = ["zstd", "br", "gzip"]
-    app.server.config["COMPRESS_ZSTD_LEVEL"] = 9
 
 
 def not_found() -> dash.html.Div:

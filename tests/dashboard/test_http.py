@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from importlib import resources
 from pathlib import Path
@@ -47,6 +48,27 @@ def test_every_inline_script_is_in_the_policy(client: FlaskClient, app: Dash) ->
     policy = client.get("/").headers["Content-Security-Policy"]
     for found in app.csp_hashes():
         assert found in policy
+
+
+@pytest.mark.parametrize(
+    ("accepts", "encoding"), [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip"), ("", None)]
+)
+def test_static_files_are_compressed_once_and_recognised(
+    client: FlaskClient, accepts: str, encoding: str | None
+) -> None:
+    path, headers = "/assets/plotly-cartesian.min.js", {"Accept-Encoding": accepts}
+    with client.get(path, headers=headers) as answer:
+        assert answer.headers.get("Content-Encoding") == encoding
+        assert len(answer.data) < (520_000 if encoding else 2_000_000)
+        etag = answer.headers["ETag"]
+    with client.get(path, headers={**headers, "If-None-Match": etag}) as again:
+        assert again.status_code == 304
+
+
+def test_a_compressed_file_is_the_file(client: FlaskClient) -> None:
+    with client.get("/assets/poolscope.js", headers={"Accept-Encoding": "gzip"}) as answer:
+        text = gzip.decompress(answer.data)
+    assert text == (resources.files("dashboard") / "assets/poolscope.js").read_bytes()
 
 
 def test_no_data_leaks_into_the_index(client: FlaskClient) -> None:

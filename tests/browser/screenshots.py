@@ -1,0 +1,103 @@
+"""Pictures for the README and the manual, taken from the bundled sample: `python -m tests.browser.screenshots OUTDIR`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests import needs
+from tests.browser.watch import FLAGS, Watched
+
+EXPRESSION = "GPUs_Capability >= 7.5 && GPUs_GlobalMemoryMb >= 20000"
+LARGEST = 300_000
+SHOTS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+
+
+@contextmanager
+def served(data: Path | None) -> Iterator[str]:
+    """The address of `poolscope serve` over a store, the bundled sample by default."""
+    with tempfile.TemporaryDirectory() as state:
+        environment = {**os.environ, "XDG_STATE_HOME": state, "XDG_DATA_HOME": state}
+        environment.pop("POOLSCOPE_DATA", None)
+        store = ["--data", str(data)] if data else []
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from dashboard.cli import main; main()", "serve", "--port", "0", *store],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        try:
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            if len(words) < 4:
+                raise SystemExit("poolscope serve didn't start; see its message above")
+            yield words[3].rstrip("/")
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def shoot(browser: Browser, site: str, folder: Path, scheme: str, width: int) -> None:
+    """The pages in one scheme and width, with their simulations done."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 844 if width < 600 else 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    seen = Watched(page, site)
+
+    def save(name: str) -> None:
+        target = folder / f"{name}-{scheme}-{width}.png"
+        page.screenshot(path=target, full_page=True, animations="disabled")
+        size = target.stat().st_size
+        print(f"{target} {size // 1000} KB")
+        if size > LARGEST:
+            raise SystemExit(f"{target} has {size} bytes; at most {LARGEST}")
+
+    seen.go("/")
+    seen.drawn("pool-models", "pool-supply", "pool-sites")
+    save("pool")
+    seen.go("/waits")
+    expect(page.locator("#waits-started-caption")).to_contain_text("simulated", timeout=300_000)
+    seen.drawn("waits-started", "waits-classes")
+    save("waits")
+    seen.go(f"/requirements?req={EXPRESSION.replace(' ', '%20').replace('&', '%26')}")
+    seen.drawn("req-clauses", "req-ladder")
+    ask = page.get_by_role("button", name="Simulate the wait")
+    if ask.is_visible():
+        ask.click()
+    expect(page.locator("#req-ladder-caption")).to_contain_text("simulated", timeout=300_000)
+    seen.drawn("req-clauses", "req-ladder")
+    save("requirements")
+    seen.go("/runs")
+    expect(page.locator("#runs-table")).to_contain_text("done")
+    save("runs")
+    context.close()
+
+
+def main(folder: Path, data: Path | None = None) -> None:
+    """Take all pictures."""
+    chromium = needs.chromium()
+    if chromium is None:
+        raise SystemExit("no browser: chromium is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    with served(data) as site, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        for scheme, width in SHOTS:
+            shoot(browser, site, folder, scheme, width)
+        browser.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in {2, 3}:
+        raise SystemExit("usage: python -m tests.browser.screenshots OUTDIR [STORE]")
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else None)

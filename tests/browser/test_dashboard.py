@@ -1,0 +1,164 @@
+"""The dashboard in a real Chromium: pages, journeys, schemes and widths."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Open
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "/": ("Pool", ("pool-models", "pool-sites", "pool-supply")),
+    "/waits": ("Waits", ("waits-started", "waits-classes")),
+    "/requirements": ("Requirements", ("req-clauses", "req-ladder", "req-models")),
+    "/runs": ("Runs", ()),
+}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", list(PAGES))
+def test_a_page_loads_without_a_fault(visit: Open, path: str, scheme: str, width: int) -> None:
+    title, charts = PAGES[path]
+    seen = visit(path, scheme=scheme, width=width)
+    seen.drawn(*charts)
+    expect(seen.page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(seen.page).to_have_title(f"{title} · poolscope")
+    assert seen.page.evaluate("document.documentElement.dataset.mantineColorScheme") == scheme
+    assert not seen.wide()
+
+
+def test_the_first_page_is_light_enough(visit: Open) -> None:
+    seen = visit("/")
+    seen.drawn("pool-models")
+    sizes = seen.page.evaluate("performance.getEntriesByType('resource').map(entry => entry.encodedBodySize)")
+    assert sum(sizes) < 1_500_000
+    assert seen.requests <= 25
+
+
+def test_the_full_plotly_is_never_fetched(visit: Open) -> None:
+    seen = visit("/")
+    seen.drawn("pool-models")
+    names = seen.page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in names if "package_data/plotly" in name or "async-plotlyjs" in name] == []
+    assert [name for name in names if not name.startswith(seen.site)] == []
+
+
+def test_the_pool_page_tells_its_sample_and_shows_numbers_as_a_table(visit: Open) -> None:
+    seen = visit("/")
+    expect(seen.page.locator("#freshness")).to_contain_text(
+        "Recorded sample of 23 Nov 2026, HTCondor 23.9.6, a real negotiator"
+    )
+    expect(seen.page.locator("#pool-models-caption")).to_contain_text("29 GPUs")
+    table = seen.page.locator("#pool-models-table")
+    expect(table).not_to_be_visible()
+    seen.page.locator("#pool-models-card summary").click()
+    expect(table.get_by_role("row").nth(1)).to_contain_text("A100-SXM4-40GB")
+
+
+def test_the_scheme_is_switched_and_remembered(visit: Open) -> None:
+    seen = visit("/")
+    seen.drawn("pool-models")
+    ink = "getComputedStyle(document.querySelector('#pool-models-graph .xtick text')).fill"
+    before = seen.page.evaluate(ink)
+    seen.page.get_by_role("button", name="Switch between light and dark").click()
+    seen.page.wait_for_function(f"() => {ink} !== '{before}'")
+    seen.go("/waits")
+    assert seen.page.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
+
+
+def test_the_phone_has_its_pages_behind_the_burger(visit: Open) -> None:
+    seen = visit("/", width=390)
+    seen.page.get_by_role("button", name="Show the pages").click()
+    seen.page.get_by_role("link", name="Waits").click()
+    expect(seen.page.get_by_role("heading", level=1)).to_have_text("Waits")
+    expect(seen.page.get_by_role("link", name="Runs")).not_to_be_in_viewport()
+
+
+def test_the_keyboard_reaches_the_content_first(visit: Open) -> None:
+    seen = visit("/")
+    seen.drawn("pool-models")
+    seen.page.keyboard.press("Tab")
+    expect(seen.page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.locator("#main")).to_be_focused()
+
+
+def test_an_expression_shows_its_answer_and_a_typo_keeps_it(visit: Open) -> None:
+    seen = visit("/requirements")
+    field, answer = seen.page.get_by_label("Requirements", exact=True), seen.page.locator("#req-answer")
+    field.fill("GPUs_Capability >= 8.0")
+    expect(answer).to_contain_text("4 matching GPUs are free, 8 match in all")
+    expect(answer.locator(".verdict code")).to_have_text("GPUs_Capability >= 8.0")
+    seen.page.wait_for_url("**/requirements?req=GPUs_Capability%20%3E%3D%208.0")
+
+    field.fill("GPUs_Capability >= && true")
+    expect(seen.page.get_by_text("Column 20: ")).to_be_visible()
+    expect(answer).to_have_class("answer stale")
+    expect(answer.locator(".verdict code")).to_have_text("GPUs_Capability >= 8.0")
+
+    field.fill("CUDACapability >= 6.0")
+    expect(answer).to_contain_text("Impossible")
+    expect(answer).to_contain_text("gpus_minimum_capability = 6")
+    expect(seen.page.get_by_text("Column 20: ")).not_to_be_visible()
+    expect(seen.page.locator("#req-models-card")).not_to_be_visible()
+
+
+def test_an_address_brings_its_question(visit: Open) -> None:
+    seen = visit("/requirements?req=GPUs_Capability%20%3E%3D%207.5&gpus=2&memory=4096")
+    expect(seen.page.get_by_label("Requirements", exact=True)).to_have_value("GPUs_Capability >= 7.5")
+    expect(seen.page.get_by_label("request_gpus")).to_have_value("2")
+    expect(seen.page.get_by_label("request_memory")).to_have_value("4 GB")
+    expect(seen.page.locator("#req-answer")).to_contain_text("with 2 GPUs, 1 CPU, 4.0 GiB")
+
+
+def test_hostile_text_stays_text(visit: Open) -> None:
+    seen = visit("/requirements")
+    field = seen.page.get_by_label("Requirements", exact=True)
+    field.fill('"<img src=x onerror=alert(1)>" == Name && GPUs_Capability<9')
+    expect(seen.page.locator("#req-answer .verdict code")).to_contain_text("<img src=x onerror=alert(1)>")
+    seen.drawn("req-clauses")
+    names = seen.page.locator("#req-clauses-graph .annotation-text").all_text_contents()
+    assert "GPUs_Capability<9" in names
+    assert any("<img" in name for name in names)
+
+
+def test_the_wait_of_an_expression_is_simulated(visit: Open) -> None:
+    seen = visit("/requirements?req=GPUs_Capability%20%3E%3D%208.0")
+    seen.page.get_by_role("button", name="Simulate the wait").click()
+    wait = seen.page.locator("#req-wait")
+    expect(wait).to_contain_text("p90 wait", timeout=60_000)
+    expect(wait).to_contain_text("n=")
+    expect(seen.page.locator("#req-ladder-caption")).to_contain_text("simulated with seed 1", timeout=20_000)
+    expect(seen.page.locator("#req-ladder-graph .x2title")).to_have_text("simulated wait (s, log)")
+    field = seen.page.get_by_label("Requirements", exact=True)
+    field.fill("true")
+    expect(seen.page.get_by_role("button", name="Simulate the wait")).to_be_visible()
+
+
+def test_the_record_is_simulated_and_the_run_is_listed(visit: Open) -> None:
+    seen = visit("/waits")
+    seen.page.get_by_role("button", name="Simulate this record").click()
+    expect(seen.page.locator("#waits-told")).to_contain_text("Simulated", timeout=60_000)
+    expect(seen.page.locator("#waits-started-caption")).to_contain_text(
+        "simulated 1 times from seed 1", timeout=20_000
+    )
+    expect(seen.page.locator("#waits-started-graph .legendtext")).to_have_text(["observed", "simulated"])
+    seen.page.get_by_role("link", name="Runs").click()
+    expect(seen.page.locator("#runs-table")).to_contain_text("done")
+
+
+def test_a_class_is_chosen_and_stands_in_the_address(visit: Open) -> None:
+    seen = visit("/waits?class=2%20GPUs")
+    expect(seen.page.locator("#waits-started-caption")).to_contain_text("2 GPUs: n=22")
+    seen.page.get_by_role("textbox", name="Jobs").click()
+    seen.page.get_by_role("option", name="container").click()
+    expect(seen.page.locator("#waits-started-caption")).to_contain_text("container: n=28")
+    seen.page.wait_for_url("**/waits?class=container")
+
+
+def test_a_path_that_leads_nowhere_says_so(visit: Open) -> None:
+    seen = visit("/nowhere")
+    expect(seen.page.get_by_text("There is no such page")).to_be_visible()

@@ -1,0 +1,55 @@
+"""A browser page that remembers what went wrong on it."""
+
+from __future__ import annotations
+
+from playwright.sync_api import ConsoleMessage, Page, Response
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Watched:
+    """A page, its site, and its faults: console errors, page errors, HTTP errors."""
+
+    def __init__(self, page: Page, site: str) -> None:
+        self.page = page
+        self.site = site
+        self.faults: list[str] = []
+        self.bytes = 0
+        self.requests = 0
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        page.on("response", self._response)
+
+    def go(self, path: str) -> None:
+        """Go to a path and wait until nothing is on its way any more."""
+        self.page.goto(self.site + path, wait_until="networkidle")
+
+    def drawn(self, *charts: str) -> None:
+        """Wait until the charts have marks and Dash is at rest."""
+        for chart in charts:
+            self.page.wait_for_selector(
+                f"#{chart}-graph .main-svg .trace, #{chart}-graph .main-svg .scatterlayer path"
+            )
+        self.page.wait_for_function("() => !document.querySelector('[data-dash-is-loading]')")
+
+    def wide(self) -> bool:
+        """Whether the page scrolls sideways."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.faults.append(f"console {message.type}: {message.text}")
+
+    def _response(self, response: Response) -> None:
+        self.requests += 1
+        if response.status >= 400:
+            self.faults.append(f"HTTP {response.status}: {response.url}")
