@@ -9,8 +9,10 @@ import click
 import pandas as pd
 
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json
-from sim.errors import InputError
+from sim.errors import ExpressionError, InputError
 from sim.units import parse_size
+
+_LONGEST = 1_000_000  # of what is read from standard input; the expression's own limit is far below
 
 
 @click.command()
@@ -48,19 +50,32 @@ def match(
     text = _text(expression)
     now, window = _slots(slots) if slots else _stored(data)
     request = Request(gpus=gpus, cpus=cpus, memory_mib=parse_size(memory), require_gpus=require_gpus)
-    answer = analyse(text, PoolView.from_frames(now, window), request=request)
+    try:
+        answer = analyse(text, PoolView.from_frames(now, window), request=request)
+    except ExpressionError as error:
+        raise InputError(_place(error, expression, text)) from error
     if wants_json(as_json):
         print_json(_json(answer))
     else:
         click.echo(_words(answer))
 
 
+def _place(error: ExpressionError, expression: str, text: str) -> str:
+    """The error with its place: the option or file, and the line where there are several."""
+    if error.text != text:
+        return f"--require-gpus, {error}"
+    before = text[: error.column - 1]
+    line, column = before.count("\n") + 1, error.column - before.rfind("\n") - 1
+    file = f"{expression[1:]}, " if expression.startswith("@") else ""
+    return f"{file}line {line}, column {column}: {error.reason}" if file or line > 1 else str(error)
+
+
 def _text(expression: str) -> str:
     if expression == "-":
-        return sys.stdin.read().strip()
+        return sys.stdin.read(_LONGEST).rstrip()
     if expression.startswith("@"):
         try:
-            return Path(expression[1:]).read_text(encoding="utf-8").strip()
+            return Path(expression[1:]).read_text(encoding="utf-8").rstrip()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{expression[1:]}: can't be read as text ({error.__class__.__name__})"
@@ -74,7 +89,7 @@ def _slots(path: Path) -> tuple[pd.DataFrame, None]:
     from sim.classads.ads import number_of, read_ads
 
     if not path.is_file():
-        raise InputError(f"--slots {path}: no such file")
+        raise InputError(f"--slots {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     times = [
         seconds
         for ad in read_ads(path)
@@ -104,6 +119,9 @@ def _json(answer: object) -> dict[str, object]:
 
     whole = asdict(answer)  # type: ignore[call-overload]
     whole["by_model"] = whole["by_model"].rename(columns={"seen": "seen_7d"}).to_dict("records")
+    if whole["gpus"]["seen"] is None:
+        for row in whole["by_model"]:
+            row["seen_7d"] = None
     whole["gpus"] = {"seen_7d" if name == "seen" else name: count for name, count in whole["gpus"].items()}
     return dict(whole)
 

@@ -49,6 +49,13 @@ def find_lints(whole: Expression, pool: PoolView, request: Request) -> Iterable[
     yield from _strings(whole, pool)
     yield from _memory(whole, pool)
     yield from _many(pool, request)
+    if "gpus" in names and request.require_gpus and request.gpus:
+        yield Lint(
+            "drops-gpu-clause",
+            "condor_submit leaves out its own clause on GPUs where requirements mention GPUs: nothing then asks for devices "
+            "that satisfy require_gpus",
+            f"request_gpus = {request.gpus}, and no GPUs in requirements",
+        )
 
 
 def _gpu_hosts(pool: PoolView) -> int:
@@ -103,14 +110,18 @@ def _mixed(whole: Expression, names: dict[str, str], pool: PoolView) -> Iterable
 
 
 def _mig(names: dict[str, str], pool: PoolView) -> Iterable[Lint]:
-    slices = sum(
-        device.mig and device.capability is None for view in pool.machines for device in view.devices
-    )
+    silent = [
+        device
+        for view in pool.machines
+        for device in view.devices
+        if device.mig and device.capability is None
+    ]
+    slices, sizes = len(silent), [device.memory_mib for device in silent if device.memory_mib]
     if slices and any("capability" in lowered for lowered in names):
         yield Lint(
             "mig-capability",
             f"{slices} MIG slices of this pool don't tell their capability, so no clause on capability matches them",
-            "gpus_minimum_memory instead, if a slice would do",
+            f"gpus_minimum_memory = {min(sizes, default=4096):g}, if a slice would do",
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import classad2
 
 from sim.classads.expression import Expression
+from sim.errors import InputError
 
 SCRATCH_KIB = 102_400  # what a job without large files asks of the disk, so that disk decides nothing
 
@@ -21,6 +22,15 @@ class Request:
     cpus: float = 1
     memory_mib: float = 128.0
     require_gpus: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("request_gpus", self.gpus, 10**6),
+            ("request_cpus", self.cpus, 10**6),
+            ("request_memory", self.memory_mib, 10**12),
+        ):
+            if not 0 <= value <= most:
+                raise InputError(f"{name} = {value:g}: expected a number from 0 to {most:g}")
 
 
 def job_ad(expression: str, request: Request) -> str:

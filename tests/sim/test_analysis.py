@@ -239,6 +239,14 @@ def test_lints_keep_silent(expression: str, pool: tuple[str, ...]) -> None:
     assert ask(expression, *pool).lints == ()
 
 
+def test_mentioning_gpus_drops_condor_submits_own_clause() -> None:
+    """Then nothing asks for a device that satisfies require_gpus."""
+    floor = picky("Capability >= 7.5")
+    assert "drops-gpu-clause" in rules(ask("TARGET.GPUs > 1", UNIFORM, request=floor))
+    assert "drops-gpu-clause" not in rules(ask("TARGET.GPUs > 1", UNIFORM))
+    assert "drops-gpu-clause" not in rules(ask("RequestGPUs > 0", UNIFORM, request=floor))
+
+
 def test_a_property_that_only_devices_have_is_not_unknown() -> None:
     """The mixed host's lint says it all."""
     assert rules(ask("GPUs_GlobalMemoryMb >= 8000", MIXED)) == {"mixed-hosts"}
