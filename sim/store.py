@@ -298,8 +298,10 @@ class Store:
         return conform(last.sort_values(["submitted_at", "schedd", "job_id"]), "jobs")
 
     def attempts(self) -> pd.DataFrame:
-        """The attempts, each once."""
-        return self._distinct("attempts")
+        """The attempts, each once; what was collected later waited since the end of the attempt before, too."""
+        known = self._distinct("attempts")
+        before = known.groupby(["schedd", "job_id"], sort=False)["ended_at"].shift()
+        return known.assign(ready_at=before.fillna(known["ready_at"]))
 
     def cycles(self) -> pd.DataFrame:
         """The negotiation cycles, each once."""

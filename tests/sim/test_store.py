@@ -159,6 +159,17 @@ class TestWhatIsKept:
         store.compact(DAY)
         assert store.attempts()["ended_at"].notna().tolist() == [True, True]
 
+    def test_an_attempt_waits_from_the_end_of_the_one_before(self, store: Store) -> None:
+        """Also where a later round told of it, without the one before."""
+        first, again = attempts(1), attempts(2).tail(1).assign(job_id="0.0", attempt=2)
+        again["started_at"] += timedelta(hours=2)
+        again["ended_at"] += timedelta(hours=2)
+        store.append(taken(0, attempts=attempts(3)))
+        store.append(taken(1, attempts=again))
+        found = store.attempts()
+        assert found["job_id"].tolist() == ["0.0", "0.0", "1.0", "2.0"]
+        assert found["ready_at"].tolist() == [START, first["ended_at"][0], START, START]
+
     def test_ids_sort_by_time_and_never_repeat(self) -> None:
         ids = [snapshot_id(START + timedelta(seconds=second)) for second in range(20)]
         assert ids == sorted(ids)
