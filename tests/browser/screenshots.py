@@ -57,7 +57,10 @@ def shoot(browser: Browser, site: str, folder: Path, scheme: str, width: int) ->
 
     def save(name: str) -> None:
         target = folder / f"{name}-{scheme}-{width}.png"
+        page.evaluate("scrollTo(0, 0)")  # a header that sticks would stand in the middle of the picture
         page.screenshot(path=target, full_page=True, animations="disabled")
+        if (scheme, width) == SHOTS[0]:
+            page.screenshot(path=folder / f"{name}.png", animations="disabled")
         size = target.stat().st_size
         print(f"{target} {size // 1000} KB")
         if size > LARGEST:
