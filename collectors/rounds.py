@@ -21,10 +21,12 @@ from collectors.schedd import ScheddSource
 from collectors.settings import SettingsSource
 from collectors.source import Moment, Reading, Source
 from sim.errors import InputError, PoolscopeError, SourceError
+from sim.inventory import located
 from sim.store import Snapshot, Store, snapshot_id
 
 FLOOR_S = 60.0  # a remote tool has no use for less than a negotiation period (fact sheet §6.4)
 JITTER = 0.1
+KNOWN_FOR = pd.Timedelta(days=2)  # how far back the host of an attempt is looked for
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,24 @@ def collect_once(sources: Sequence[Source], store: Store, cursors: dict[str, Any
         if reading.cursor is not None:
             reached[source.name] = reading.cursor
     joined = {kind: pd.concat(parts, ignore_index=True) for kind, parts in frames.items()}
+    if "attempts" in joined and "devices" in joined:
+        joined["attempts"] = _with_devices(joined["attempts"], joined["devices"], store, at)
     meta = {"sources": told, "version": sim.__version__, "cursors": {**cursors, **reached}}
     store.append(Snapshot(name, at.to_pydatetime(), joined, meta))
     cursors.update(reached)
     return Round(name, told)
+
+
+def _with_devices(
+    attempts: pd.DataFrame, devices: pd.DataFrame, store: Store, at: pd.Timestamp
+) -> pd.DataFrame:
+    """Attempts with the model of their device: an epoch ad has its id alone, and its host may have gone since."""
+    present = set(devices["machine"])
+    gone = attempts[attempts["device_ids"].notna() & ~attempts["machine"].isin(present)]
+    if not gone.empty:
+        before = store.read("devices", since=(at - KNOWN_FOR).to_pydatetime())
+        devices = pd.concat([before[before["machine"].isin(set(gone["machine"]))], devices])
+    return located(attempts, devices)
 
 
 def stored_cursors(store: Store) -> dict[str, Any]:

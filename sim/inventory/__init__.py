@@ -5,7 +5,7 @@ Every function takes ads as they come and never fails on a bad one: it is left o
 
 from sim.inventory.cycles import cycles_frame, priorities_frame
 from sim.inventory.devices import devices_frame, supply
-from sim.inventory.jobs import attempts_frame, jobs_frame, submitter_of
+from sim.inventory.jobs import attempts_frame, jobs_frame, located, submitter_of
 from sim.inventory.rows import Framed
 from sim.inventory.slots import slots_frame
 
@@ -15,6 +15,7 @@ __all__ = [
     "cycles_frame",
     "devices_frame",
     "jobs_frame",
+    "located",
     "priorities_frame",
     "slots_frame",
     "submitter_of",

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from sim.classads.ads import Ad, flag_of, number_of, text_of, value_of
-from sim.inventory.rows import Framed, Row, moment
-from sim.inventory.slots import is_backfill, is_capacity, slot_type, state_of
+from sim.inventory.rows import Framed, Rejected, Row, moment
+from sim.inventory.slots import identity, is_backfill, is_capacity, slot_type, state_of
 from sim.schema import conform, describe
 
 _VENDOR = re.compile(r"^(?:NVIDIA|AMD|Intel(?:\(R\))?|Tesla|GeForce|Quadro|Radeon)\s+", re.IGNORECASE)
@@ -71,9 +71,10 @@ def devices_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str) ->
         listed = _listed(ad)
         if not listed:
             continue
-        name, machine = text_of(ad, "Name"), text_of(ad, "Machine")
-        if name is None or machine is None:
-            rejects["no Name or Machine"] += 1
+        try:
+            name, machine = identity(ad)
+        except Rejected as reason:
+            rejects[str(reason)] += 1
             continue
         slot = _slot(ad, name, machine)
         for device_id, shares in listed.items():

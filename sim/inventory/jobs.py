@@ -14,7 +14,6 @@ from sim.inventory.rows import Framed, Rejected, Row, framed, moment
 from sim.schema import conform, describe
 
 STATUS = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring", 7: "suspended"}
-_LEFT = frozenset({"removed", "completed"})
 
 
 def jobs_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str, schedd: str = "") -> Framed:
@@ -124,6 +123,23 @@ def attempts_frame(epochs: Iterable[Ad], *, schedd: str = "") -> Framed:
     return Framed(conform(pd.DataFrame(rows, columns=columns), "attempts"), rejects)
 
 
+def located(attempts: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame:
+    """Fill site, device_model and capability of attempts from what is known of their first device.
+
+    devices : frame "devices" of one or more snapshots; the newest word on a device counts
+    """
+    told = devices.sort_values("seen_at").drop_duplicates(["machine", "device_id"], keep="last")
+    told = told.set_index(["machine", "device_id"])
+    first = attempts["device_ids"].str.partition(",")[0].str.strip()
+    places = told.index.get_indexer(pd.MultiIndex.from_arrays([attempts["machine"], first]))
+    found = told.iloc[places].reset_index(drop=True).where(pd.Series(places >= 0))
+    sources = {"site": "site", "device_model": "model", "capability": "capability"}
+    filled = {
+        name: attempts[name].reset_index(drop=True).fillna(found[source]) for name, source in sources.items()
+    }
+    return conform(attempts.reset_index(drop=True).assign(**filled), "attempts")
+
+
 def _attempt_row(ad: Ad, schedd: str) -> Row:
     cluster, proc = number_of(ad, "ClusterId"), number_of(ad, "ProcId")
     started, submitted, submitter = (
@@ -162,8 +178,11 @@ def _outcome(ad: Ad) -> str:
         return "done" if (number_of(ad, "ExitCode") or 0) == 0 else "failed"
     if status in {"held", "removed"}:
         return str(status)
-    if number_of(ad, "VacateReasonCode") == 1008:
-        return "lost"
+    match number_of(ad, "VacateReasonCode"):
+        case 1008:
+            return "lost"
+        case 1003 | 1006:  # not started, failed to activate the claim: nothing ran that could be evicted
+            return "failed"
     return "done" if status == "completed" else "evicted"
 
 

@@ -11,6 +11,7 @@ from sim.classads.ads import Ad, flag_of, number_of, print_ad, source_of, text_o
 from sim.inventory.rows import Framed, Rejected, Row, framed, kib, moment
 
 _DYNAMIC = re.compile(r"\w+\d+_\d+@")
+_AMOUNTS = ("Cpus", "Memory", "Disk", "GPUs", "TotalSlotGPUs")
 _TYPES = {"partitionable", "dynamic", "static"}
 
 
@@ -61,16 +62,22 @@ def parent_of(ad: Ad) -> str | None:
     return f"{slot.rsplit('_', 1)[0]}@{rest}" if at and "_" in slot else None
 
 
+def identity(ad: Ad) -> tuple[str, str]:
+    """The name and machine of a slot; Rejected where it has none, or a negative amount of something."""
+    name, machine = text_of(ad, "Name"), text_of(ad, "Machine")
+    if name is None or machine is None:
+        raise Rejected("no Name or Machine")
+    if any((number_of(ad, amount) or 0) < 0 for amount in _AMOUNTS):
+        raise Rejected("a negative amount")
+    return name, machine
+
+
 def slot_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str) -> Row | None:
     """The row of a slot ad; Rejected where it has no Name or Machine, or a negative amount."""
     if not is_capacity(ad):
         return None
-    name, machine = text_of(ad, "Name"), text_of(ad, "Machine")
-    if name is None or machine is None:
-        raise Rejected("no Name or Machine")
-    amounts = {key: number_of(ad, key) for key in ("Cpus", "Memory", "Disk", "GPUs", "TotalSlotGPUs")}
-    if any(value is not None and value < 0 for value in amounts.values()):
-        raise Rejected("a negative amount")
+    name, machine = identity(ad)
+    amounts = {key: number_of(ad, key) for key in _AMOUNTS}
     kind = slot_type(ad)
     return {
         "snapshot": snapshot,
