@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sim.classads.ads import Ad, number_of, print_ad, source_of, text_of, value_of
+from sim.classads.ads import Ad, flag_of, number_of, print_ad, source_of, text_of, value_of
 from sim.inventory.rows import Framed, Rejected, Row, framed, moment
 from sim.schema import conform, describe
 
@@ -175,7 +175,8 @@ def _outcome(ad: Ad) -> str:
     status = STATUS.get(int(number_of(ad, "JobStatus") or 0))
     exit_note = value_of(ad, "ToE")
     if isinstance(exit_note, Ad) and text_of(exit_note, "How") == "OF_ITS_OWN_ACCORD":
-        return "done" if (number_of(ad, "ExitCode") or 0) == 0 else "failed"
+        crashed = flag_of(ad, "ExitBySignal") or flag_of(exit_note, "ExitBySignal")
+        return "failed" if crashed or number_of(ad, "ExitCode") not in {None, 0} else "done"
     if status in {"held", "removed"}:
         return str(status)
     match number_of(ad, "VacateReasonCode"):
