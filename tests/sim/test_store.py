@@ -186,6 +186,7 @@ class TestAllOrNothing:
     def test_a_full_disk(self, store: Store, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
         """Whichever write fails, readers see the snapshot before and nothing of the new one."""
         store.append(taken(0))
+        before = files(store.path)
         calls = 0
         synced = sim.store._sync
 
@@ -204,7 +205,8 @@ class TestAllOrNothing:
         for reader in (store, Store(store.path)):
             assert reader.snapshots()["id"].tolist() == [taken(0).id]
             assert (len(reader.read("slots")), len(reader.read("jobs"))) == (3, 0)
-        assert not [name for name in files(store.path) if name.endswith(".part")]
+        left = files(store.path) - before
+        assert all(name.startswith("frame=ad_texts/") and name.endswith(".parquet") for name in left)
         store.append(taken(1, jobs=rows))
         assert Store(store.path).read("jobs")["ad"].tolist() == ["[ New = 7 ]"]
 
@@ -411,6 +413,8 @@ class TestTexts:
         other.append(taken(3, n=6))
         store.compact(DAY)
         assert len(Store(store.path).read("slots")) == 3 + 3 + 5 + 6
+        (merged,) = store.path.glob("frame=ad_texts/*/*")
+        assert pq.read_metadata(merged).num_rows == 6
 
     def test_text_survives_as_it_is(self, store: Store) -> None:
         odd = '[ A = "two  blanks, \\"quotes\\", Ä€😀 and\\nbreaks"; B = "' + "x" * 1_000_000 + '" ]'
