@@ -19,7 +19,7 @@ def bundle(recording: Path, target: Path) -> int:
     if size > LARGEST_BYTES:
         raise SystemExit(f"{recording}: {size:,} bytes; the sample may have {LARGEST_BYTES:,}")
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(recording, target)
+    shutil.copytree(recording, target, ignore=shutil.ignore_patterns(".*"))
     return size
 
 
