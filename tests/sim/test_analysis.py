@@ -144,6 +144,11 @@ def test_a_device_counts_once() -> None:
     again = host("uniform", (TITAN,) * 2, Name='"slot1@glidein_2@uniform"')
     answer = ask("true", UNIFORM, twin, again)
     assert (answer.gpus.now, answer.gpus.drained, answer.machines) == (2, 2, ("uniform",))
+    assert answer.slots == ("slot1@glidein_2@uniform", "slot1@uniform")
+    lent = ask(
+        "true", host("uniform", (TITAN,) * 2, free=[]), twin
+    )  # the twin offers what the primary slot has lent out
+    assert (lent.verdict, lent.gpus.now) == ("busy", 0)
     assert answer.by_model.to_dict("records") == [{"model": "TITAN RTX", "now": 2, "drained": 2, "seen": 0}]
 
 

@@ -18,6 +18,7 @@ from sim.classads.matching import (
     Matcher,
     Remainder,
     assigned_devices,
+    copy_ad,
     is_arithmetic,
     read_ad,
 )
@@ -52,7 +53,7 @@ def _snapshots(folder: Path, every: int) -> Iterator[tuple[float, list[Ad]]]:
 def _kept(ads: list[Ad], at: float) -> list[Slot]:
     frame = slots_frame(ads, seen_at=pd.Timestamp(at, unit="s", tz="UTC"), snapshot="s").frame
     texts = dict(zip(frame["name"], frame["ad"], strict=True))
-    return [Slot(ad, texts[str(ad["Name"])], at) for ad in ads if str(ad["Name"]) in texts]
+    return [Slot(read_ad(str(ad)), texts[str(ad["Name"])], at) for ad in ads if str(ad["Name"]) in texts]
 
 
 @cache
@@ -62,7 +63,7 @@ def slots() -> list[Slot]:
     for name in ("slots_idle.ads", "slots_busy.ads"):
         ads = read_ads(DATA / name)
         found += _kept(ads, max(float(ad["MyCurrentTime"]) for ad in ads))
-    for at, ads in _snapshots(DATA / "recording-w1-r1", every=25):
+    for at, ads in _snapshots(DATA / "recording-w1-r1", every=35):
         found += _kept(ads, at)
     return found
 
@@ -84,7 +85,8 @@ def jobs() -> list[tuple[Ad, str]]:
         kept = parse_one(text)
         asked = "RequestCpus RequestMemory RequestDisk RequestGPUs RequireGPUs Requirements Rank"
         chosen.setdefault(
-            repr([str(kept.lookup(name)) if name in kept else "" for name in asked.split()]), (ad, text)
+            repr([str(kept.lookup(name)) if name in kept else "" for name in asked.split()]),
+            (read_ad(str(ad)), text),
         )
     return list(chosen.values())
 
@@ -102,8 +104,8 @@ def kind_of(slot: Slot) -> tuple[Kind, tuple[int, ...], tuple[str, ...]]:
 
 
 def truth(slot: Ad, job: Ad, at: float, **changes: Any) -> bool:
-    """What HTCondor's own evaluator says about the ads as recorded, at the time of the recording."""
-    whole, asking = read_ad(str(slot)), read_ad(str(job))
+    """What HTCondor's own evaluator says about the ads as recorded (but for the clock), at the time of the recording."""
+    whole, asking = copy_ad(slot), copy_ad(job)
     for name, value in changes.items():
         whole[name] = value
     whole[NOW] = asking[NOW] = at
@@ -112,9 +114,9 @@ def truth(slot: Ad, job: Ad, at: float, **changes: Any) -> bool:
 
 def test_truth_is_not_always_the_same() -> None:
     """The oracle sees time, so it must be able to say both."""
-    glidein = parse_one("[ R = 100; Start = time() < R; Requirements = Start ]")
-    assert truth(glidein, parse_one("[ Requirements = true ]"), 99.0)
-    assert not truth(glidein, parse_one("[ Requirements = true ]"), 101.0)
+    glidein = read_ad("[ R = 100; Start = time() < R; Requirements = Start ]")
+    assert truth(glidein, read_ad("[ Requirements = true ]"), 99.0)
+    assert not truth(glidein, read_ad("[ Requirements = true ]"), 101.0)
 
 
 @recorded
@@ -204,7 +206,7 @@ def test_neither_too_many_kinds_nor_too_few() -> None:
     assert len(clusters) == len(jobs())
     machines = {str(slot.raw["Name"]) for slot in whole_slots()}
     kinds = {kind_of(slot)[0].id for slot in whole_slots()}
-    assert len(whole_slots()) > 2 * len(machines)
+    assert len(whole_slots()) > len(machines) + 8
     assert len(kinds) <= len(machines)
 
 
@@ -293,7 +295,7 @@ def agreed(
     remainder = Remainder(left[0], left[1], left[2], tuple(kinds[place] for place in left[3]))
     tree = classad2.ExprTree("{" + ", ".join(names[place] for place in left[3]) + "}")
     expected = truth(
-        parse_one(slot), parse_one(job), now,
+        read_ad(slot), read_ad(job), now,
         Cpus=left[0], Memory=left[1], Disk=left[2] * 1024, GPUs=len(left[3]), AvailableGPUs=tree,
     )  # fmt: skip
     assert table.fits(table.autocluster(job), kind, remainder, now) is expected, (job, slot, left)
@@ -524,6 +526,56 @@ def test_a_dynamic_slot_tells_its_own_devices() -> None:
     assert fits == [False, True, False]
     sizes = [Remainder(cpus, 1024, 1.0, (v100,)) for cpus in (4, 16)]
     assert [table.dynamic_fits(table.autocluster(small), kind, size, 0.0) for size in sizes] == [True, False]
+
+
+def test_a_dynamic_slot_without_a_device_tells_none() -> None:
+    """Recorded ones of uniform hosts have no GPUs_Capability either."""
+    uniform = slot_text((TITAN,) * 2)
+    job = job_text("GPUs_Capability >= 7.5", gpus=0)
+    table = Matcher([job], [uniform])
+    kind, kinds = table.kind(uniform, names_of(uniform))
+    cluster = table.autocluster(job)
+    fits = [table.dynamic_fits(cluster, kind, Remainder(1, 1024, 1.0, held), 0.0) for held in ((), kinds[:1])]
+    assert fits == [False, True]
+
+
+def test_a_full_slot_takes_nothing() -> None:
+    """Not even a job that asks for nothing: WithinResourceLimits wants something left of each."""
+    slot = slot_text((V100,))
+    job = job_text(gpus=0, RequestCpus="0", RequestMemory="0", RequestDisk="0")
+    table = Matcher([job], [slot])
+    for left, fits in (((1, 1, 1), True), ((0, 1, 1), False), ((1, 0, 1), False), ((1, 1, 0), False)):
+        assert agreed(table, job, slot, (*left, (0,)), 0.0) is fits
+
+
+def test_one_remainder_is_not_taken_for_another() -> None:
+    """What is remembered of a pair whose policy reads the remainder or the clock holds for that remainder and moment only."""
+    slot = slot_text((V100,) * 2, start=f"({ROOM}) && time() < 50")
+    cores, device = job_text(gpus=0), job_text()
+    table = Matcher([cores, device], [slot])
+    free = (65536.0, 10240.0, (0, 1))
+    assert [agreed(table, cores, slot, (cpus, *free), 0.0) for cpus in (16, 17, 16, 32)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert [agreed(table, device, slot, (16, *free), now) for now in (49.0, 51.0, 49.0)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_job_that_avoids_one_device() -> None:
+    """Two devices that differ in their ids only are alike, unless a job asks for the id."""
+    slot = slot_text((V100,) * 2)
+    avoiding, plain = job_text(require='DeviceUuid != "GPU-00000001-u"'), job_text(require="Capability >= 7")
+    table = Matcher([avoiding, plain], [slot])
+    room = (32.0, 65536.0, 10240.0)
+    assert [agreed(table, avoiding, slot, (*room, (place,)), 0.0) for place in (0, 1)] == [True, False]
+    alone = Matcher([plain], [slot])
+    assert len(set(alone.kind(slot, names_of(slot))[1])) == 1
 
 
 def test_ranks_of_both_sides() -> None:
