@@ -225,7 +225,7 @@ class TestAllOrNothing:
         assert done.returncode == 0
         store = Store(tmp_path / "s")
         ids = set(store.snapshots()["id"])
-        assert len(ids) > 5
+        assert len(ids) >= 6
         assert store.problems == []
         read = store.read("slots").groupby("snapshot").size()
         assert set(read.index) == ids
@@ -427,22 +427,28 @@ import os, random, signal, sys, time
 sys.path.insert(0, sys.argv[2])
 from tests.sim.test_store import *
 
-def write(first):
+def write(first, told):
     store = Store(sys.argv[1])
-    for place in range(first, first + 60):
+    for place in range(first, first + 50):
+        os.write(told, b".")
         name = taken(place).id
         store.append(taken(place, attempts=attempts(9), jobs=pd.DataFrame([job(name, START, "idle", place)])))
 
 chance = random.Random(5)
-for number in range(8):
-    pids = []
+for number in range(3):
+    writers = []
     for half in range(2):
-        pids.append(os.fork())
-        if pids[-1] == 0:
-            write(60 * (2 * number + half))
+        told, telling = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            write(50 * (2 * number + half), telling)
             os._exit(0)
-    time.sleep(chance.uniform(0.15, 0.6))
-    for pid in pids:
+        writers.append((pid, told))
+    for pid, told in writers:
+        os.read(told, 1)
+        began = time.monotonic()
+        os.read(told, 1)  # one snapshot is written, the next begun
+        time.sleep(chance.uniform(0, 1.2) * (time.monotonic() - began))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 """
