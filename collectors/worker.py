@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 from sim.errors import PoolscopeError, SourceError
 
 # before anything imports htcondor2, here and in the process that inherits this environment: the configuration comes
-# from the environment alone, and a collector or schedd that accepts but never answers is given up after 5 s
+# from the environment alone, and a collector that accepts but never answers is given up after 5 s
 os.environ.setdefault("CONDOR_CONFIG", "ONLY_ENV")
 os.environ.setdefault("_CONDOR_QUERY_TIMEOUT", "5")
-os.environ.setdefault("_CONDOR_Q_QUERY_TIMEOUT", "5")
 
 Answer = TypeVar("Answer")
 SILENCE_S = 120.0  # a daemon that kept silent is left alone for so long
+SLOW_S = 4.0  # refusals come at once; what takes so long to fail is htcondor2's own limit on silence
 
 
 class Worker:
@@ -52,12 +52,12 @@ class Worker:
         if time.monotonic() - self._silent.get(to, -SILENCE_S) < SILENCE_S:
             raise SourceError(f"{where}: not asked, because it kept silent a moment ago")
         connection = self._started()
+        began = time.monotonic()
         try:
             connection.send((question, arguments))
             if not connection.poll(deadline_s):
                 self.close()
-                if to:
-                    self._silent[to] = time.monotonic()
+                self._note_silence(to)
                 raise SourceError(
                     f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped"
                 )
@@ -71,11 +71,17 @@ class Worker:
             return answer  # type: ignore[no-any-return]
         kind, text = answer
         if kind == "refused":
+            if time.monotonic() - began > SLOW_S:
+                self._note_silence(to)
             raise SourceError(
                 f"{where}: unreachable or refused; check the address, that the daemon runs, and that it lets you READ "
                 f"(a firewall, ALLOW_READ, a token){f': {text}' if 'JOB_EPOCH_HISTORY' in text else ''}"
             )
         raise SourceError(text if kind == "told" else f"{where}: {text}")
+
+    def _note_silence(self, to: str) -> None:
+        if to:
+            self._silent[to] = time.monotonic()
 
     def close(self) -> None:
         """Stop the process, whatever it is waiting for."""
