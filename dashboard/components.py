@@ -87,7 +87,6 @@ def chart_card(
             *([html.P(note, className="card-note")] if note else []),
             html.Figure(
                 [graph, html.Figcaption(id=f"{name}-caption", className="caption")],
-                role="group",
                 **aria(labelledby=f"{name}-title"),
             ),
             twin(f"{name}-table"),

@@ -19,7 +19,7 @@ from sim.errors import StoreError
 from sim.store import Store
 
 WINDOW = pd.Timedelta(days=7)
-#: Snapshots read whole for "seen in the window": enough for the kinds of slots, bounded for a busy pool.
+#: At most so many snapshots are read whole for "seen in the window", however often machines come and go.
 VIEWED = 96
 #: How long the list of snapshots is believed; reading it costs a file per snapshot.
 CHECK_S = 2.0
@@ -99,6 +99,18 @@ class Data:
         """What `sim.analysis` says of an expression on the latest snapshot; raises ExpressionError."""
         return self._answer(self.coverage().snapshot, expression, gpus, cpus, memory_mib)
 
+    def warm(self) -> None:
+        """Load what the pages need first, so that the first visitor doesn't wait for it."""
+        for load in (
+            self.coverage,
+            self.supply,
+            self.waits,
+            lambda: self._keep("pool view", self._pool_view),
+        ):
+            load()
+        for by in ("model", "site"):
+            self.counts(by)
+
     def _analyse(self, snapshot: str, expression: str, gpus: int, cpus: int, memory_mib: float) -> Answer:
         pool = self._keep("pool view", self._pool_view)
         return analyse(expression, pool, request=Request(gpus=gpus, cpus=cpus, memory_mib=memory_mib))
@@ -108,12 +120,18 @@ class Data:
         return PoolView.from_frames(now, self._window_slots())
 
     def _window_slots(self) -> pd.DataFrame:
-        seen = self._snapshots()["id"].tolist()
-        if len(seen) <= VIEWED:
-            # The window begins with its first snapshot; nothing lies between that and a live pool's first ad.
-            return self._store.read("slots", since=self.coverage().since.to_pydatetime())
-        picked = seen[:: -(len(seen) // VIEWED)]
-        return pd.concat([self._store.read("slots", snapshot=name) for name in picked], ignore_index=True)
+        """The slots of the window, each machine at least once as it was when it was first seen.
+
+        Only the snapshots in which a machine appeared are read whole: ads are most of a store.
+        """
+        columns = ["snapshot", "seen_at", "name", "slot_type"]
+        since = self.coverage().since.to_pydatetime()
+        known = self._store.read("slots", since=since, columns=columns)
+        whole = known[known["slot_type"].isin(["partitionable", "static"])].sort_values("seen_at")
+        firsts = whole.drop_duplicates("name")["snapshot"].drop_duplicates().tolist()
+        picked = firsts[:: max(1, -(-len(firsts) // VIEWED))]
+        parts = [self._store.read("slots", snapshot=name) for name in picked]
+        return pd.concat(parts, ignore_index=True) if parts else self._store.read("slots")
 
     def _snapshots(self) -> pd.DataFrame:
         return self._keep("snapshots", self._recent_snapshots)

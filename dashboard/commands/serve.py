@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +23,9 @@ from sim.errors import InputError
 from sim.store import Store, sample_path
 
 STOP_AFTER_S = 5.0
+RESTART_AFTER_S = 2.0
+
+log = logging.getLogger("poolscope.serve")
 
 
 @click.command()
@@ -51,12 +55,12 @@ def serve(host: str, port: int, workers: int, data: Path | None, as_json: bool) 
     listening = listen(host, port)
     settings = settings_for(store)
     runs = Runs(settings.runs, model=sim.__version__)
-    processes = [start_worker(runs) for _ in range(workers)]
+    started = Workers(workers, runs)
     try:
         serve_app(Store(store), settings, runs, listening)
     finally:
         listening.close()
-        stop_workers(processes)
+        started.stop()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,11 +92,38 @@ def settings_for(store: Path) -> Settings:
     return Settings(runs=runs, sample=True, class_by=class_by, source="sample", scenario="sample")
 
 
-def start_worker(runs: Runs) -> subprocess.Popen[bytes]:
-    """A worker process over the run table."""
-    return subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-        [sys.executable, "-m", "dashboard.worker", str(runs.folder), runs.model], stdin=subprocess.DEVNULL
-    )
+class Workers:
+    """The worker processes; one that dies is replaced, so that the queue always moves."""
+
+    def __init__(self, count: int, runs: Runs) -> None:
+        self._command = [sys.executable, "-m", "dashboard.worker", str(runs.folder), runs.model]
+        self._stopping = threading.Event()
+        self._processes = [self._start() for _ in range(count)]
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own interpreter and module
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(RESTART_AFTER_S):
+            for place, process in enumerate(self._processes):
+                if process.poll() is not None:
+                    log.warning("a worker ended with %s and is replaced", process.returncode)
+                    self._processes[place] = self._start()
+
+    def stop(self) -> None:
+        """Let the workers put their runs back, then end those that don't."""
+        self._stopping.set()
+        self._watcher.join()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(STOP_AFTER_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.socket) -> None:
@@ -104,10 +135,12 @@ def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.so
     from dashboard.data import Data
     from dashboard.spec import replay_spec
 
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    logging.getLogger("waitress").setLevel(logging.ERROR)
     data = Data(store, settings)
     app = create_app(data, settings, runs)
     runs.ask(replay_spec(data))
+    warming = threading.Thread(target=data.warm)
+    warming.start()
     server = create_server(app.server, sockets=[listening], threads=8)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -122,21 +155,11 @@ def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.so
         pass
     finally:
         server.close()
+        # Python would abort if it ended amid a query of DuckDB.
+        warming.join()
 
 
 def address(listening: socket.socket) -> str:
     """The URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def stop_workers(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Let the workers put their runs back, then end those that don't."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        try:
-            process.wait(STOP_AFTER_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

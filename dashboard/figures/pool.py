@@ -74,7 +74,7 @@ def _ink(state: str, scheme: Scheme) -> str:
     return "#ffffff" if state == "claimed" and scheme == "light" else "#101418"
 
 
-def supply(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
+def supply(frame: pd.DataFrame, scheme: Scheme, *, height: int = 300) -> go.Figure:
     """Stacked area of GPU states over time (UTC); a pause of the collector stays a gap.
 
     Parameters
@@ -82,7 +82,7 @@ def supply(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     frame : `tables.supply`
     """
     colours = theme.palette(scheme)
-    figure = theme.figure(scheme, height=300, hovermode="x unified", legend_traceorder="normal")
+    figure = theme.figure(scheme, height=height, hovermode="x unified", legend_traceorder="normal")
     named: set[str] = set()
     for number, part in enumerate(_segments(frame)):
         # Naive UTC strings without fractions: plotly drops the zone, and 26 characters a point are the figure's weight.
@@ -106,6 +106,11 @@ def supply(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     figure.update_xaxes(title_text="time (UTC)", showgrid=False, hoverformat="%-d %b %H:%M:%S", nticks=7)
     figure.update_yaxes(title_text="GPUs", rangemode="tozero", nticks=6, ticklabelstandoff=4)
     return figure
+
+
+def pauses(frame: pd.DataFrame) -> int:
+    """How often the collector paused."""
+    return len(_segments(frame)) - 1
 
 
 def _segments(frame: pd.DataFrame) -> list[pd.DataFrame]:

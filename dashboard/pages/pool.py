@@ -62,6 +62,7 @@ def register(app: Dash, data: Data) -> None:
         Output("pool-sites-caption", "children"),
         Output("pool-sites-table", "children"),
         Output("pool-supply-graph", "figure"),
+        Output("pool-supply-graph", "style"),
         Output("pool-supply-caption", "children"),
         Output("pool-supply-table", "children"),
         Input("scheme", "data"),
@@ -76,6 +77,9 @@ def content(data: Data, scheme: Scheme) -> tuple[Any, ...]:
     models, sites, supply = data.counts("model"), data.counts("site"), tables.thin_supply(data.supply())
     now = f"{moment(coverage.until)}, snapshot {coverage.snapshot}"
     by_model, by_site = figures.devices(models, "model", scheme), figures.devices(sites, "site", scheme)
+    # Side by side with the sites, so as high as they are.
+    over_time = figures.supply(supply, scheme, height=max(300, by_site.layout.height))
+    gaps = figures.pauses(supply)
     window = f"{span(coverage.since, coverage.until)}, {count(coverage.n_snapshots, 'snapshot')}"
     return (
         numbers(data, coverage),
@@ -87,8 +91,9 @@ def content(data: Data, scheme: Scheme) -> tuple[Any, ...]:
         graph_size(by_site),
         f"{count(len(sites), 'site')} · {now}",
         _counts_table(sites, "site", "GPUs by site and state"),
-        figures.supply(supply, scheme),
-        f"{window} · a break means that nobody was asking",
+        over_time,
+        graph_size(over_time),
+        f"{window} · {count(gaps, 'pause')} of the collector" if gaps else window,
         _supply_table(supply),
     )
 
@@ -102,10 +107,13 @@ def numbers(data: Data, coverage: Coverage) -> Any:
     waits = data.waits().set_index("group")
     group = GPU if GPU in waits.index else waits.index[0]
     row: Any = waits.loc[group]
+    ending = " at the end of the record" if coverage.sample else ""
     idle = int(data.jobs()["status"].eq("idle").sum())
     return kpis(
         kpi(
-            "Free GPUs", f"{free}", f"of {total}" + (f"; best: {best['model'].iloc[0]}" if len(best) else "")
+            "Free GPUs",
+            f"{free}",
+            f"of {total}{ending}" + (f"; best: {best['model'].iloc[0]}" if len(best) else ""),
         ),
         kpi("GPUs in the pool", f"{total}", f"{least} to {most} in {_length(coverage)}"),
         kpi(

@@ -147,19 +147,22 @@ def verdict(answer: Answer, question: Question, data: Data) -> Any:
 
 
 def _lints(answer: Answer) -> list[Any]:
-    return [
-        notice(
-            "Better written otherwise",
-            html.P(lint.message, className="lint-message"),
-            *(
-                [html.Div(["Write ", dmc.Code(lint.suggestion, className="asked")])]
-                if lint.suggestion
-                else []
-            ),
-            colour="yellow",
+    if not answer.lints:
+        return []
+    items = [
+        html.Li(
+            [
+                html.Div(lint.message, className="lint-message"),
+                *(
+                    [html.Div(["Write ", dmc.Code(lint.suggestion, className="asked")])]
+                    if lint.suggestion
+                    else []
+                ),
+            ]
         )
         for lint in answer.lints
     ]
+    return [notice("Better written otherwise", html.Ul(items, className="lints"), colour="yellow")]
 
 
 def wait_numbers(summary: dict[str, Any] | None) -> Any:

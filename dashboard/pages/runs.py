@@ -95,14 +95,15 @@ def _cells(entry: Entry, now: float) -> list[tuple[Any, str]]:
         )
     until = entry.ended_at or now
     took = format_duration(round(until - entry.started_at)) if entry.started_at else NONE
-    note = html.Div(entry.note, className="caption") if entry.note else None
-    question = [html.Div(specs.title(entry.spec), className="run-question"), *([note] if note else [])]
+    told: list[Any] = [html.Code(entry.id), *([f" · {entry.note}"] if entry.note else [])]
+    question = [
+        html.Div(specs.title(entry.spec), className="run-question"),
+        html.Div(told, className="caption"),
+    ]
     asked = datetime.fromtimestamp(entry.asked_at, UTC)
     return [
-        (html.Code(entry.id), ""),
         (question, ""),
-        (status_badge(entry.status), ""),
-        (_bar(entry), "progress-cell"),
+        ([status_badge(entry.status), _bar(entry)], "progress-cell"),
         (f"{asked:%-d %b %H:%M} UTC", "nowrap"),
         (took, "number nowrap"),
         (cancel, ""),

@@ -1,4 +1,7 @@
-"""Pictures for the README and the manual, taken from the bundled sample: `python -m tests.browser.screenshots OUTDIR`."""
+"""Pictures for the README and the manual, taken from the bundled sample: `python -m tests.browser.screenshots OUTDIR`.
+
+`--all` takes every scheme and width, for looking at.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from tests.browser.watch import FLAGS, Watched
 
 EXPRESSION = "GPUs_Capability >= 7.5 && GPUs_GlobalMemoryMb >= 20000"
 LARGEST = 300_000
-SHOTS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+SHOTS = [("light", 1280), ("dark", 390)]
+ALL_SHOTS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 
 
 @contextmanager
-def served(data: Path | None) -> Iterator[str]:
-    """The address of `poolscope serve` over a store, the bundled sample by default."""
+def served() -> Iterator[str]:
+    """The address of `poolscope serve` over the bundled sample."""
     with tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "XDG_STATE_HOME": state, "XDG_DATA_HOME": state}
         environment.pop("POOLSCOPE_DATA", None)
-        store = ["--data", str(data)] if data else []
         process = subprocess.Popen(
-            [sys.executable, "-c", "from dashboard.cli import main; main()", "serve", "--port", "0", *store],
+            [sys.executable, "-c", "from dashboard.cli import main; main()", "serve", "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -87,20 +90,21 @@ def shoot(browser: Browser, site: str, folder: Path, scheme: str, width: int) ->
     context.close()
 
 
-def main(folder: Path, data: Path | None = None) -> None:
-    """Take all pictures."""
+def main(folder: Path, shots: list[tuple[str, int]]) -> None:
+    """Take the pictures."""
     chromium = needs.chromium()
     if chromium is None:
         raise SystemExit("no browser: chromium is not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    with served(data) as site, sync_playwright() as playwright:
+    with served() as site, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for scheme, width in SHOTS:
+        for scheme, width in shots:
             shoot(browser, site, folder, scheme, width)
         browser.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in {2, 3}:
-        raise SystemExit("usage: python -m tests.browser.screenshots OUTDIR [STORE]")
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else None)
+    words = [word for word in sys.argv[1:] if word != "--all"]
+    if len(words) != 1:
+        raise SystemExit("usage: python -m tests.browser.screenshots OUTDIR [--all]")
+    main(Path(words[0]), ALL_SHOTS if "--all" in sys.argv else SHOTS)

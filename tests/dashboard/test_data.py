@@ -62,11 +62,14 @@ def test_an_empty_store_says_how_to_begin(tmp_path: Path, settings: Settings) ->
         data.coverage()
 
 
-def test_a_long_window_is_sampled(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "VIEWED", 10)
-    few = Data(store, settings)._window_slots()
-    assert 8 <= few["snapshot"].nunique() <= 11
-    assert synthetic.snapshot(synthetic.N_SNAPSHOTS - 1) in set(few["snapshot"])
+def test_only_snapshots_with_a_new_machine_are_read_whole(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Data(store, settings)._window_slots()
+    assert set(whole["snapshot"]) == {synthetic.snapshot(number) for number in (0, 32, 40)}
+    assert whole["machine"].nunique() == len(synthetic.MACHINES)
+    monkeypatch.setattr(module, "VIEWED", 2)
+    assert Data(store, settings)._window_slots()["snapshot"].nunique() == 2
 
 
 def test_an_answer_counts_the_pool(data: Data) -> None:

@@ -58,9 +58,9 @@ def test_a_layout_needs_no_data_and_bears_any_address(layout: Any, query: dict[s
 def test_the_pool_page_counts_each_device_once(data: Data) -> None:
     shown = pool.content(data, "light")
     assert "14" in text(shown[0])
-    assert "of 29; best: A100-SXM4-40GB" in text(shown[0])
+    assert "of 29 at the end of the record; best: A100-SXM4-40GB" in text(shown[0])
     assert shown[3].startswith("29 GPUs · 23 Nov 2026 14:19 UTC, snapshot 20261123T141945Z")
-    assert "80 snapshots" in shown[10]
+    assert "80 snapshots" in shown[11]
 
 
 def test_a_wait_that_censoring_hides_is_told_as_a_bound() -> None:

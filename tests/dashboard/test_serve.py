@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.commands.serve import address, listen
+from dashboard.commands.serve import Workers, address, listen
+from dashboard.runs import Runs
 from sim.errors import InputError
 from sim.store import Store
 
@@ -70,6 +71,21 @@ def test_server_and_worker_start_and_stop_together(
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    started = Workers(1, Runs(tmp_path, model="test"))
+    try:
+        (first,) = workers(os.getpid())
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while workers(os.getpid()) in ([], [first]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(workers(os.getpid())) == 1
+    finally:
+        started.stop()
+    assert workers(os.getpid()) == []
 
 
 def test_a_busy_port_is_one_sentence(store: Store, tmp_path: Path) -> None:
