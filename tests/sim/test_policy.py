@@ -34,7 +34,9 @@ def test_the_daemons_word_fills_what_the_scenario_leaves_open() -> None:
 
 def test_a_value_that_is_no_number_leaves_the_default() -> None:
     """A macro that holds an expression can't be read here."""
-    settings = told(("negotiator", "NEGOTIATOR_INTERVAL", "$INT(X)"), ("schedd", "CLAIM_PARTITIONABLE_LEFTOVERS", "$(Y)"))
+    settings = told(
+        ("negotiator", "NEGOTIATOR_INTERVAL", "$INT(X)"), ("schedd", "CLAIM_PARTITIONABLE_LEFTOVERS", "$(Y)")
+    )
     policy = effective_policy(PolicySection(), settings, startds("25.14.1"))
     assert policy.negotiator_interval == 60
     assert policy.claim_leftovers is True
