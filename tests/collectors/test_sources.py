@@ -194,7 +194,9 @@ class TestAgainstTools:
 
     def test_cycles_and_priorities(self, pool: Pool, daemons: Daemons) -> None:
         """Three cycles; every submitter with the factor that condor_userprio prints."""
-        frames = NegotiatorSource(daemons).read(now()).frames
+        source = NegotiatorSource(daemons)
+        pool.wait_for(lambda: len(source.read(now()).frames["cycles"]) >= 3, 30, "three cycles")
+        frames = source.read(now()).frames
         (ad,) = pool.ads("condor_status", "-negotiator")
         assert len(frames["cycles"]) == 3
         assert set(frames["cycles"]["negotiator"]) == {ad["Name"]}
@@ -205,10 +207,12 @@ class TestAgainstTools:
 
     def test_accounting_ads_say_the_same(self, pool: Pool, daemons: Daemons) -> None:
         """They stand in for a negotiator that can't be asked."""
+        for owner in ("erin", "frank"):  # the collector hears of users once they have used something
+            pool.wait_for_jobs(pool.submit("arguments = 0", owner=owner))
         _, (negotiator,) = daemons.cycles()
         pool.wait_for(
-            lambda: len(daemons.accounting(negotiator, now().at, "s").frame) > 1,
-            30,
+            lambda: len(daemons.accounting(negotiator, now().at, "s").frame) > 2,
+            60,
             "accounting ads are there",
         )
         known = daemons.accounting(negotiator, now().at, "s").frame
