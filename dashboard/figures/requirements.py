@@ -130,7 +130,7 @@ def _ladder_waits(figure: go.Figure, rows: pd.DataFrame, scheme: Scheme) -> None
         )
     values = rows[["p50_s", "p90_s"]].to_numpy(dtype=float)
     finite = values[np.isfinite(values)]
-    axis = theme.duration_axis(float(finite.min()), float(finite.max()), "simulated wait (s, log)")
+    axis = theme.duration_axis(float(finite.min()), float(finite.max()), "simulated wait (s, log)", most=4)
     figure.update_layout(xaxis_domain=[0, 0.46], xaxis2={**axis, "domain": [0.54, 1], "anchor": "y"})
 
 

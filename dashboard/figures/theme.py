@@ -186,8 +186,8 @@ def name_rows(figure: go.Figure, names: Sequence[str], scheme: Scheme, *, mono: 
     figure.update_yaxes(showticklabels=False, showgrid=False, range=[-0.5, max(len(names), 1) - 0.5])
 
 
-def duration_axis(low_s: float, high_s: float, title: str) -> dict[str, object]:
-    """A logarithmic axis of durations between `low_s` and `high_s`, with ticks as people say them."""
+def duration_axis(low_s: float, high_s: float, title: str, *, most: int = 8) -> dict[str, object]:
+    """A logarithmic axis of durations between `low_s` and `high_s`, with at most `most` ticks as people say them."""
     low_s, high_s = max(low_s, 1.0), max(high_s, 10.0)
     if high_s < 10 * low_s:
         # Equal waits would fill the axis with one tick.
@@ -198,6 +198,7 @@ def duration_axis(low_s: float, high_s: float, title: str) -> dict[str, object]:
     if len(ticks) < 3:
         spare = zip(_SPARE_TICKS_S, _SPARE_TEXT, strict=True)
         ticks = sorted([*ticks, *((s, text) for s, text in spare if low_s * 0.7 <= s <= high_s * 1.4)])
+    ticks = ticks[:: -(-len(ticks) // most)]
     return {
         "type": "log",
         "range": [float(np.log10(low_s * 0.8)), float(np.log10(high_s * 1.4))],

@@ -63,15 +63,7 @@ def rows(entries: list[Entry], *, now: float) -> Any:
             html.A("Requirements page", href="/requirements"),
             ".",
         )
-    heads = (
-        "Run",
-        "Question",
-        "Status",
-        "Progress",
-        "Asked",
-        "Took",
-        html.Span("Action", className="visually-hidden"),
-    )
+    heads = ("Question", "Status", "Asked", "Took", html.Span("Action", className="visually-hidden"))
     body = [
         html.Tr([html.Td(cell, className=kind) for cell, kind in _cells(entry, now)]) for entry in entries
     ]

@@ -213,6 +213,11 @@ def test_the_runs_page_lists_and_offers_a_cancel_only_for_live_runs(runs: Runs) 
     shown = text(runs_page.rows(runs.recent(), now=time.time()))
     assert "Wait of <b>x</b>, 1 GPU" in shown
     assert shown.count("Cancel") == 1
+    table = runs_page.rows(runs.recent(), now=time.time()).children
+    head, body = table.children[1].children, table.children[2].children
+    assert {len(row.children) for row in body} == {len(head.children)}
+    assert text(head.children[1]) == "Status"
+    assert text(body[0].children[1]).strip() == "cancelled"
     assert "No runs yet" in text(runs_page.rows([], now=0.0))
 
 
