@@ -220,7 +220,8 @@ class TestRealPool:
             assert told["error"] is None
             assert told["rows"] > 0
             assert 0 <= told["seconds"] < 30
-            assert not told.get("rejects")
+            # a submitter that only has a factor is told without a priority; it is counted, not kept
+            assert set(told.get("rejects", {})) <= {"no Name, Priority or PriorityFactor"}
         assert kept.store.latest() == kept.answer["snapshot"]
         assert kept.store.problems == []
 
@@ -309,7 +310,10 @@ class TestRealPool:
         true = {row[0]: float(row[3]) for row in rows if len(row) > 3 and "@" in row[0]}
         people = kept.read("priorities")
         people = people[~people["is_group"]].set_index("submitter")
-        assert people["factor"].to_dict() == pytest.approx(true)
+        found = people["factor"].to_dict()
+        # the tool leaves out submitters without recent use; whom it names, the frame has
+        assert true
+        assert {name: found[name] for name in true} == pytest.approx(true)
 
     def test_own_attributes_and_no_secrets(self, kept: Kept) -> None:
         jobs = kept.store.jobs().set_index("job_id")
