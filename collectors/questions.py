@@ -9,6 +9,7 @@ import htcondor2
 import pandas as pd
 
 from sim.classads.ads import expression, number_of, parse_one, text_of
+from sim.classads.view import View
 from sim.inventory import (
     Framed,
     attempts_frame,
@@ -37,7 +38,7 @@ class Location(NamedTuple):
 
 def slots(address: str, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
     """All slot ads of a collector as the frames slots and devices."""
-    ads = htcondor2.Collector(address).query(htcondor2.AdType.Startd)
+    ads = [View(ad) for ad in htcondor2.Collector(address).query(htcondor2.AdType.Startd)]
     return (
         slots_frame(ads, seen_at=at, snapshot=snapshot),
         devices_frame(ads, seen_at=at, snapshot=snapshot),

@@ -6,8 +6,6 @@ import json
 import lzma
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ _EXPRESSION = re.compile(r"^/Expr\((.*)\)/$", re.DOTALL)
 
 # What changes at every update or names a socket or a moment: text that repeats from snapshot to snapshot takes no room.
 # An attribute that the ad's own expressions read is kept all the same.
-_VOLATILE_SLOT = re.compile(
+LEFT_OUT_OF_SLOTS = re.compile(
     r"""(?ix)
     .*(address|addressv1|ipaddr|sinful) | my(address|currenttime) | last\w+ | recent\w+ | updates?\w+ | monitorself\w+
     | daemon(core|last)\w+ | clock(day|min) | (total)?(condor)?loadavg | (total)?virtualmemory | (keyboard|console)idle
@@ -31,7 +29,7 @@ _VOLATILE_SLOT = re.compile(
     | (gpus|cpus|memory|disk)usage | device\w+(averageusage|peakusage) | islocalstartd | jobcurrent\w+ | imagesize
     """
 )
-_VOLATILE_JOB = re.compile(
+LEFT_OUT_OF_JOBS = re.compile(
     r"""(?ix)
     .*(address|addressv1|ipaddr|sinful|socket) | last(job|match|rej|remote|suspension|vacate|hold|release|activation|ckpt)\w*
     | servertime | shadow(bday|version) | startdprincipal | recent\w+ | stats\w*lifetime\w+ | (activation|committed)\w+
@@ -44,11 +42,10 @@ _VOLATILE_JOB = re.compile(
     | vacatereason\w* | autoclusterid | scheduler | runinstanceid | epoch\w+
     """
 )
-_PRIVATE = re.compile(
+PRIVATE = re.compile(
     r"(?i)env|environment|arguments?|args|cmd|in|out|err|iwd|userlog|notifyuser|jobsubmitfile|capability|remoteadmincapability|transferkey|_condor_priv.*"
     r"|.*(secret|token|password|passwd|claimid|claimids|claimidlist|credential).*|x509.*|.*adhistory|\w*session\w*"
 )
-_OWN_EXPRESSIONS = ("Requirements", "Start", "Rank", "SlotWeight", "RequireGPUs")
 _REAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d\.\d{15}E[+-]\d+')
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEW_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|[\[\]]', re.DOTALL)
@@ -340,65 +337,10 @@ def source_of(ad: Ad, name: str) -> str | None:
     """An attribute as text, not evaluated."""
     if name not in ad:
         return None
-    return _tidy(str(ad.lookup(name)))
+    return tidy(str(ad.lookup(name)))
 
 
-def print_ad(ad: Ad, *, numbers: Mapping[str, float] | None = None) -> str:
-    """An ad as text without what is volatile or private, attributes in order of name.
-
-    Job ads also lose what the schedd notes about their run. `numbers` stand in for the attributes of these names.
-    """
-    put = {name.lower(): f"{name} = {_number_text(value)}" for name, value in (numbers or {}).items()}
-    is_job = "ClusterId" in ad
-    read: frozenset[str] | None = None
-    kept = list(put.items())
-    for piece in _pieces(ad):
-        name, line, reason = _sifted(piece, is_job)
-        if reason:
-            if reason == "private":
-                continue
-            if read is None:
-                read = _own_references(ad)
-            if name not in read:
-                continue
-        if name not in put:
-            kept.append((name, line))
-    kept.sort()
-    return f"[ {'; '.join([line for _, line in kept])} ]"
-
-
-def _number_text(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
-
-
-def _pieces(ad: Ad) -> list[str]:
-    """The attributes of an ad as ``Name = value; ``, from one call into classad2.
-
-    An attribute begins on a line of its own, eight blanks deep; what is deeper belongs to a nested ad or list.
-    """
-    pieces: list[str] = []
-    whole = str(ad).rstrip().removesuffix("]").rstrip()
-    for piece in whole.split("\n        ")[1:]:
-        if piece[0] == " ":
-            pieces[-1] = f"{pieces[-1].rstrip()} {piece.strip()}"
-        else:
-            pieces.append(piece)
-    return pieces
-
-
-@lru_cache(maxsize=1 << 15)
-def _sifted(piece: str, is_job: bool) -> tuple[str, str, str]:
-    """An attribute's name in lower case, its line, and why it is left out: private, volatile or not at all.
-
-    Remembered, because most attributes of a pool's ads are the same from slot to slot.
-    """
-    name = piece.partition(" = ")[0].lower()
-    volatile = _VOLATILE_JOB if is_job else _VOLATILE_SLOT
-    reason = "private" if _PRIVATE.fullmatch(name) else "volatile" if volatile.fullmatch(name) else ""
-    return name, "" if reason == "private" else _tidy(piece).rstrip("; "), reason
-
-
-def _tidy(text: str) -> str:
+def tidy(text: str) -> str:
     """One line, and 7.5 for 7.500000000000000E+00; strings stay as they are (their line breaks are escaped)."""
     if "\n" in text:
         text = " ".join(part.strip() for part in text.split("\n") if part.strip())
@@ -407,12 +349,3 @@ def _tidy(text: str) -> str:
 
 def _short(match: re.Match[str]) -> str:
     return match[0] if match[0].startswith('"') else repr(float(match[0]))
-
-
-def _own_references(ad: Ad) -> frozenset[str]:
-    """The attributes that an ad's own expressions read, at any remove, in lower case."""
-    found: set[str] = set()
-    for name in _OWN_EXPRESSIONS:
-        with suppress(KeyError):
-            found.update(reference.lower() for reference in ad.internalRefs(ad.lookup(name)))
-    return frozenset(found)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from sim.classads.ads import Ad, flag_of, number_of, text_of
+from sim.classads.ads import Ad
+from sim.classads.view import View
 from sim.inventory.rows import Framed, Rejected, Row, framed, moment
 
 _KEPT_CYCLES = 10  # a negotiator keeps three by default (NEGOTIATOR_CYCLE_STATS_LENGTH), at most a hundred
@@ -17,8 +18,8 @@ def cycles_frame(ads: Iterable[Ad]) -> Framed:
     return framed("cycles", ads, _cycle_rows)
 
 
-def _cycle_rows(ad: Ad) -> list[Row]:
-    name = text_of(ad, "Name")
+def _cycle_rows(ad: View) -> list[Row]:
+    name = ad.text("Name")
     if name is None:
         raise Rejected("no Name")
     rows = []
@@ -28,7 +29,7 @@ def _cycle_rows(ad: Ad) -> list[Row]:
             continue
 
         def number(what: str, place: int = place) -> float | None:
-            return number_of(ad, f"LastNegotiationCycle{what}{place}")
+            return ad.number(f"LastNegotiationCycle{what}{place}")
 
         rows.append(
             {
@@ -55,18 +56,18 @@ def priorities_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str)
     return framed("priorities", ads, lambda ad: _priority_row(ad, seen_at, snapshot))
 
 
-def _priority_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str) -> Row:
-    name, effective, factor = text_of(ad, "Name"), number_of(ad, "Priority"), number_of(ad, "PriorityFactor")
+def _priority_row(ad: View, seen_at: pd.Timestamp, snapshot: str) -> Row:
+    name, effective, factor = ad.text("Name"), ad.number("Priority"), ad.number("PriorityFactor")
     if name is None or effective is None or factor is None:
         raise Rejected("no Name, Priority or PriorityFactor")
     return {
         "snapshot": snapshot,
         "seen_at": seen_at,
         "submitter": name,
-        "is_group": flag_of(ad, "IsAccountingGroup"),
+        "is_group": ad.flag("IsAccountingGroup"),
         "real_priority": effective / factor if factor else None,
         "effective_priority": effective,
         "factor": factor,
-        "usage_cores": number_of(ad, "WeightedResourcesUsed"),
-        "accumulated_core_s": number_of(ad, "WeightedAccumulatedUsage"),
+        "usage_cores": ad.number("WeightedResourcesUsed"),
+        "accumulated_core_s": ad.number("WeightedAccumulatedUsage"),
     }

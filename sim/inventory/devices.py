@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sim.classads.ads import Ad, flag_of, number_of, text_of, value_of
+from sim.classads.ads import Ad, text_of
+from sim.classads.view import View, view_of
 from sim.inventory.rows import Framed, Rejected, Row, moment
 from sim.inventory.slots import identity, is_backfill, is_capacity, slot_type, state_of
 from sim.schema import conform, describe
 
 _VENDOR = re.compile(r"^(?:NVIDIA|AMD|Intel(?:\(R\))?|Tesla|GeForce|Quadro|Radeon)\s+", re.IGNORECASE)
+_NAMES = re.compile(r"\{[\w, ]*\}")
 _BUSY = {"Claimed", "Preempting", "Matched"}
 _TOLD = ("model", "capability", "memory_mib", "max_runtime", "driver", "mig_parent", "site")
 
@@ -29,14 +31,14 @@ _TOLD = ("model", "capability", "memory_mib", "max_runtime", "driver", "mig_pare
 class _Slot(NamedTuple):
     """What is the same for all devices of a slot ad."""
 
-    ad: Ad
+    ad: View
     name: str
     machine: str
     kind: str
     state: str
     claimed: bool
     backfill: bool
-    nested: dict[str, Ad]
+    nested: dict[str, Mapping[str, Any]]
     available: frozenset[str] | None
     offline: frozenset[str]
 
@@ -61,11 +63,11 @@ def family(model: str | None) -> str:
     return name or "unknown"
 
 
-def devices_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+def devices_frame(ads: Iterable[Ad | View], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
     """Give a row per physical device of these slot ads."""
     known: dict[tuple[str, str], list[tuple[int, Row]]] = {}
     rejects: Counter[str] = Counter()
-    for ad in ads:
+    for ad in map(view_of, ads):
         if not is_capacity(ad):
             continue
         listed = _listed(ad)
@@ -102,9 +104,8 @@ def _merge(same_id: list[tuple[int, Row]], precedence: int, row: Row) -> None:
     same_id.append((precedence, row))
 
 
-def _slot(ad: Ad, name: str, machine: str) -> _Slot:
+def _slot(ad: View, name: str, machine: str) -> _Slot:
     kind, state = slot_type(ad), state_of(ad)
-    available = value_of(ad, "AvailableGPUs")
     return _Slot(
         ad,
         name,
@@ -114,8 +115,8 @@ def _slot(ad: Ad, name: str, machine: str) -> _Slot:
         state in _BUSY and kind != "partitionable",
         is_backfill(ad),
         _nested(ad),
-        frozenset(_ids(available)) if isinstance(available, list) else None,
-        frozenset(_split(text_of(ad, "OfflineGPUs"))),
+        _available(ad),
+        frozenset(_split(ad.text("OfflineGPUs"))),
     )
 
 
@@ -123,34 +124,36 @@ def _split(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _ids(devices: Iterable[object]) -> list[str]:
-    """The ids of nested device ads, in a list as the value of AvailableGPUs is."""
-    return [told for device in devices if isinstance(device, Ad) and (told := text_of(device, "Id"))]
+def _available(ad: View) -> frozenset[str] | None:
+    """The ids of the devices that a slot can give; None where it doesn't say."""
+    text = ad.source("AvailableGPUs")
+    if text is None:
+        return None
+    if _NAMES.fullmatch(text):  # as startds write it: names of nested ads
+        owns = (ad.nested(name) for name in _split(text.strip("{ }")))
+        return frozenset(str(own["id"]) for own in owns if own is not None and own.get("id"))
+    held = ad.value("AvailableGPUs")
+    ids = (
+        (text_of(device, "Id") for device in held if isinstance(device, Ad)) if isinstance(held, list) else ()
+    )
+    return frozenset(told for told in ids if told)
 
 
-def _listed(ad: Ad) -> Counter[str]:
+def _listed(ad: View) -> Counter[str]:
     """The ids of a slot's devices and how often each is listed (-repeat and -divide list a device several times)."""
-    ids = Counter(_split(text_of(ad, "AssignedGPUs")))
-    offline = _split(text_of(ad, "OfflineGPUs"))
+    ids = Counter(_split(ad.text("AssignedGPUs")))
+    offline = _split(ad.text("OfflineGPUs"))
     if not ids and not offline:  # an execute event's copy of a slot ad has no other list
-        available = value_of(ad, "AvailableGPUs")
-        return Counter(_ids(available) if isinstance(available, list) else [])
+        return Counter(sorted(_available(ad) or ()))
     if slot_type(ad) == "partitionable":
         ids.update({gone: 1 for gone in offline if gone not in ids})
     return ids
 
 
-def _nested(ad: Ad) -> dict[str, Ad]:
+def _nested(ad: View) -> dict[str, Mapping[str, Any]]:
     """The nested ads of a slot's devices by Id; their attributes are called GPUs_<id with underscores>."""
-    found = {}
-    for name in ad:
-        if (
-            name[:5].lower() == "gpus_"
-            and isinstance(own := ad.get(name), Ad)
-            and (told := text_of(own, "Id"))
-        ):
-            found[told] = own
-    return found
+    owns = (ad.nested(name) for name in ad.names("gpus_"))
+    return {str(own["id"]): own for own in owns if own is not None and own.get("id")}
 
 
 def _property(slot: _Slot, device_id: str, name: str) -> object:
@@ -159,10 +162,10 @@ def _property(slot: _Slot, device_id: str, name: str) -> object:
     The old family is CUDACapability for all, and GPU_a0223334Capability (or CUDA0Capability) where devices differ.
     """
     own = slot.nested.get(device_id)
-    if own is not None and (value := value_of(own, name)) is not None:
+    if own is not None and (value := own.get(name.lower())) is not None:
         return value
     for attribute in (f"GPUs_{name}", f"{device_id.replace('-', '_')}{name}", f"CUDA{name}"):
-        if (value := value_of(slot.ad, attribute)) is not None:
+        if (value := slot.ad.value(attribute)) is not None:
             return value
     return None
 
@@ -170,15 +173,15 @@ def _property(slot: _Slot, device_id: str, name: str) -> object:
 def _row(slot: _Slot, device_id: str, shares: int, seen_at: pd.Timestamp, snapshot: str) -> Row:
     own = slot.nested.get(device_id)
     model = _text(_property(slot, device_id, "DeviceName"))
-    uuid = text_of(own, "DeviceUuid") if own is not None else None
-    mig = "MIG-" in device_id or "MIG-" in (uuid or "")
+    told = own or {}
+    mig = "MIG-" in device_id or "MIG-" in str(told.get("deviceuuid"))
     return {
         "snapshot": snapshot,
         "seen_at": seen_at,
         "machine": slot.machine,
         "device_id": device_id,
         "startd": slot.name.split("@", 1)[-1],
-        "site": text_of(slot.ad, "GLIDEIN_Site", "GLIDEIN_ResourceName"),
+        "site": slot.ad.text("GLIDEIN_Site", "GLIDEIN_ResourceName"),
         "model": model,
         "family": "MIG slice" if mig and model is None else family(model),
         "capability": _number(_property(slot, device_id, "Capability")),
@@ -186,12 +189,12 @@ def _row(slot: _Slot, device_id: str, shares: int, seen_at: pd.Timestamp, snapsh
         "max_runtime": _number(_property(slot, device_id, "MaxSupportedVersion")),
         "driver": _text(_property(slot, device_id, "NvidiaDriver")),
         "mig": mig,
-        "mig_parent": text_of(own, "ParentUuid") if own is not None else None,
+        "mig_parent": _text(told.get("parentuuid")),
         "shares": shares,
         "slot": slot.name,
         "slot_type": slot.kind,
         "state": _state(slot, device_id, seen_at),
-        "submitter": text_of(slot.ad, "AccountingGroup", "RemoteUser") if slot.claimed else None,
+        "submitter": slot.ad.text("AccountingGroup", "RemoteUser") if slot.claimed else None,
     }
 
 
@@ -200,16 +203,16 @@ def _state(slot: _Slot, device_id: str, seen_at: pd.Timestamp) -> str:
 
     Prevented: free, but its slot has no core or memory left, is past GLIDEIN_ToRetire, or belongs to its owner.
     """
-    if device_id in slot.offline or flag_of(slot.ad, "Offline"):
+    if device_id in slot.offline or slot.ad.flag("Offline"):
         return "offline"
     # a partitionable slot's AvailableGPUs lacks what it has lent out, also where the dynamic slot's ad is missing
     lent = slot.kind == "partitionable" and slot.available is not None and device_id not in slot.available
     if slot.claimed or (lent and slot.nested):
         return "backfill" if slot.backfill else "claimed"
-    if slot.state == "Drained" or flag_of(slot.ad, "Draining"):
+    if slot.state == "Drained" or slot.ad.flag("Draining"):
         return "draining"
     retire = moment(slot.ad, "GLIDEIN_ToRetire")
-    starved = any(number_of(slot.ad, name) == 0 for name in ("Cpus", "Memory"))
+    starved = any(slot.ad.number(name) == 0 for name in ("Cpus", "Memory"))
     if starved or slot.state == "Owner" or (retire is not None and seen_at >= retire):
         return "prevented"
     return "free"

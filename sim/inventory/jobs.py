@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
-from sim.classads.ads import Ad, flag_of, number_of, print_ad, source_of, text_of, value_of
+from sim.classads.ads import Ad
+from sim.classads.view import View, view_of
 from sim.inventory.rows import Framed, Rejected, Row, framed, moment
 from sim.schema import conform, describe
 
@@ -24,31 +26,32 @@ def jobs_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str, sched
     return framed("jobs", ads, lambda ad: job_row(ad, seen_at, snapshot, schedd))
 
 
-def submitter_of(ad: Ad) -> str | None:
+def submitter_of(ad: Ad | View) -> str | None:
     """Whom the negotiator charges for a job: AccountingGroup@UidDomain, else User (fact sheet §1.3)."""
-    group, user = text_of(ad, "AccountingGroup"), text_of(ad, "User")
-    domain = text_of(ad, "UidDomain") or (user or "").partition("@")[2]
+    ad = view_of(ad)
+    group, user = ad.text("AccountingGroup"), ad.text("User")
+    domain = ad.text("UidDomain") or (user or "").partition("@")[2]
     if group:
         return group if "@" in group or not domain else f"{group}@{domain}"
-    return user or text_of(ad, "Owner")
+    return user or ad.text("Owner")
 
 
-def schedd_of(ad: Ad, default: str) -> str:
+def schedd_of(ad: View, default: str) -> str:
     """Name of the schedd: the first part of GlobalJobId, ap1@host#12.0#1795462341."""
-    return (text_of(ad, "GlobalJobId") or "").partition("#")[0] or default or "unknown"
+    return (ad.text("GlobalJobId") or "").partition("#")[0] or default or "unknown"
 
 
-def job_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
+def job_row(ad: View, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
     """The row of a job ad; Rejected where it has no id, submitter, submission or status."""
-    cluster, proc = number_of(ad, "ClusterId"), number_of(ad, "ProcId")
-    status = STATUS.get(int(number_of(ad, "JobStatus") or 0))
+    cluster, proc = ad.number("ClusterId"), ad.number("ProcId")
+    status = STATUS.get(int(ad.number("JobStatus") or 0))
     submitter, submitted = submitter_of(ad), moment(ad, "QDate")
     if cluster is None or proc is None or status is None or submitter is None or submitted is None:
         raise Rejected("no ClusterId, ProcId, JobStatus, QDate or user")
     completed = moment(ad, "CompletionDate") if status == "completed" else None
-    starts = int(number_of(ad, "NumShadowStarts", "NumJobStarts") or 0)
+    starts = int(ad.number("NumShadowStarts", "NumJobStarts") or 0)
     request = {
-        name: number_of(ad, name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
+        name: ad.number(name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
     }
     return {
         "snapshot": snapshot,
@@ -56,9 +59,9 @@ def job_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
         "job_id": f"{int(cluster)}.{int(proc)}",
         "schedd": schedd_of(ad, schedd),
         "submitter": submitter,
-        "owner": text_of(ad, "Owner"),
-        "accounting_group": text_of(ad, "AcctGroup"),
-        "project": text_of(ad, "ProjectName"),
+        "owner": ad.text("Owner"),
+        "accounting_group": ad.text("AcctGroup"),
+        "project": ad.text("ProjectName"),
         "submitted_at": submitted,
         "status": status,
         "entered_status_at": moment(ad, "EnteredCurrentStatus"),
@@ -66,35 +69,35 @@ def job_row(ad: Ad, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
         "started_at": moment(ad, "JobCurrentStartDate"),
         "executing_at": moment(ad, "JobCurrentStartExecutingDate"),
         "completed_at": completed,
-        "priority": int(number_of(ad, "JobPrio") or 0),
+        "priority": int(ad.number("JobPrio") or 0),
         "request_cpus": request["RequestCpus"] if request["RequestCpus"] is not None else 1.0,
         "request_memory_mib": request["RequestMemory"] or 0.0,
         "request_disk_mib": (request["RequestDisk"] or 0.0) / 1024,
         "request_gpus": int(request["RequestGPUs"] or 0),
-        "requirements": source_of(ad, "Requirements") or "true",
-        "require_gpus": source_of(ad, "RequireGPUs"),
-        "rank": source_of(ad, "Rank"),
-        "concurrency_limits": text_of(ad, "ConcurrencyLimits"),
-        "image": text_of(ad, "ContainerImageFullPath", "ContainerImage", "SingularityImage", "DockerImage"),
-        "delivery": text_of(ad, "ContainerImageSource"),
-        "input_mib": number_of(ad, "TransferInputSizeMB"),
+        "requirements": ad.source("Requirements") or "true",
+        "require_gpus": ad.source("RequireGPUs"),
+        "rank": ad.source("Rank"),
+        "concurrency_limits": ad.text("ConcurrencyLimits"),
+        "image": ad.text("ContainerImageFullPath", "ContainerImage", "SingularityImage", "DockerImage"),
+        "delivery": ad.text("ContainerImageSource"),
+        "input_mib": ad.number("TransferInputSizeMB"),
         "run_s": _run_s(ad, completed),
-        "wall_s": number_of(ad, "RemoteWallClockTime"),
+        "wall_s": ad.number("RemoteWallClockTime"),
         "n_starts": starts,
-        "n_vacates": int(number_of(ad, "NumVacates") or 0),
-        "n_holds": int(number_of(ad, "NumHolds") or 0),
-        "slot": text_of(ad, "RemoteHost", "LastRemoteHost"),
-        "exit_code": _whole(number_of(ad, "ExitCode")),
+        "n_vacates": int(ad.number("NumVacates") or 0),
+        "n_holds": int(ad.number("NumHolds") or 0),
+        "slot": ad.text("RemoteHost", "LastRemoteHost"),
+        "exit_code": _whole(ad.number("ExitCode")),
         # requests may hang on the job's usage, which the text doesn't keep: there they stand evaluated
-        "ad": print_ad(ad, numbers={name: value for name, value in request.items() if value is not None}),
+        "ad": ad.print({name: value for name, value in request.items() if value is not None}),
     }
 
 
-def _run_s(ad: Ad, completed: pd.Timestamp | None) -> float | None:
+def _run_s(ad: View, completed: datetime | None) -> float | None:
     """How long the attempt that completed ran: the activation's own measure, else its dates [s]."""
     if completed is None:
         return None
-    measured = number_of(ad, "ActivationExecutionDuration", "LastActivationExecutionDuration")
+    measured = ad.number("ActivationExecutionDuration", "LastActivationExecutionDuration")
     began = moment(ad, "JobCurrentStartExecutingDate", "JobCurrentStartDate")
     if measured is not None and measured >= 0:
         return measured
@@ -110,7 +113,7 @@ def attempts_frame(epochs: Iterable[Ad], *, schedd: str = "") -> Framed:
     rejects: Counter[str] = Counter()
     for ad in epochs:
         try:
-            rows.append(_attempt_row(ad, schedd))
+            rows.append(_attempt_row(view_of(ad), schedd))
         except Rejected as reason:
             rejects[str(reason)] += 1
     rows.sort(key=lambda row: (row["schedd"], row["job_id"], row["started_at"]))
@@ -140,8 +143,8 @@ def located(attempts: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame:
     return conform(attempts.reset_index(drop=True).assign(**filled), "attempts")
 
 
-def _attempt_row(ad: Ad, schedd: str) -> Row:
-    cluster, proc = number_of(ad, "ClusterId"), number_of(ad, "ProcId")
+def _attempt_row(ad: View, schedd: str) -> Row:
+    cluster, proc = ad.number("ClusterId"), ad.number("ProcId")
     started, submitted, submitter = (
         moment(ad, "JobCurrentStartDate", "ShadowBday"),
         moment(ad, "QDate"),
@@ -149,12 +152,12 @@ def _attempt_row(ad: Ad, schedd: str) -> Row:
     )
     if cluster is None or proc is None or started is None or submitted is None or submitter is None:
         raise Rejected("no ClusterId, ProcId, QDate, start or user")
-    slot = text_of(ad, "RemoteHost", "LastRemoteHost")
+    slot = ad.text("RemoteHost", "LastRemoteHost")
     return {
         "job_id": f"{int(cluster)}.{int(proc)}",
         "schedd": schedd_of(ad, schedd),
         "submitter": submitter,
-        "attempt": int(number_of(ad, "NumShadowStarts", "RunInstanceID") or 1),
+        "attempt": int(ad.number("NumShadowStarts", "RunInstanceID") or 1),
         "ready_at": submitted,
         "matched_at": moment(ad, "LastMatchTime"),
         "started_at": started,
@@ -162,24 +165,24 @@ def _attempt_row(ad: Ad, schedd: str) -> Row:
         "ended_at": moment(ad, "EpochWriteDate"),
         "slot": slot,
         "machine": slot.rsplit("@", 1)[-1] if slot else None,
-        "device_ids": text_of(ad, "AssignedGPUs"),
-        "cpus": number_of(ad, "CpusProvisioned"),
-        "memory_mib": number_of(ad, "MemoryProvisioned"),
-        "gpus": _whole(number_of(ad, "GPUsProvisioned")),
+        "device_ids": ad.text("AssignedGPUs"),
+        "cpus": ad.number("CpusProvisioned"),
+        "memory_mib": ad.number("MemoryProvisioned"),
+        "gpus": _whole(ad.number("GPUsProvisioned")),
         "outcome": _outcome(ad),
     }
 
 
-def _outcome(ad: Ad) -> str:
+def _outcome(ad: View) -> str:
     """How an attempt ended: its time of exit tells whether the job did so itself (ToE, the manual's epoch attributes)."""
-    status = STATUS.get(int(number_of(ad, "JobStatus") or 0))
-    exit_note = value_of(ad, "ToE")
-    if isinstance(exit_note, Ad) and text_of(exit_note, "How") == "OF_ITS_OWN_ACCORD":
-        crashed = flag_of(ad, "ExitBySignal") or flag_of(exit_note, "ExitBySignal")
-        return "failed" if crashed or number_of(ad, "ExitCode") not in {None, 0} else "done"
+    status = STATUS.get(int(ad.number("JobStatus") or 0))
+    exit_note = ad.nested("ToE") or {}
+    if exit_note.get("how") == "OF_ITS_OWN_ACCORD":
+        crashed = ad.flag("ExitBySignal") or exit_note.get("exitbysignal") is True
+        return "failed" if crashed or ad.number("ExitCode") not in {None, 0} else "done"
     if status in {"held", "removed"}:
         return str(status)
-    match number_of(ad, "VacateReasonCode"):
+    match ad.number("VacateReasonCode"):
         case 1008:
             return "lost"
         case 1003 | 1006:  # not started, failed to activate the claim: nothing ran that could be evicted

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sim.classads.ads import Ad, number_of
+from sim.classads.ads import Ad
+from sim.classads.view import View, view_of
 from sim.errors import FrameError
 from sim.schema import conform, describe
 
@@ -26,13 +28,13 @@ class Rejected(Exception):  # noqa: N818  not an error of ours: one ad says noth
     """An ad that can't become a row; its text is the reason."""
 
 
-def framed(name: str, ads: Iterable[Ad], row_of: Callable[[Ad], Row | list[Row] | None]) -> Framed:
+def framed(name: str, ads: Iterable[Ad | View], row_of: Callable[[View], Row | list[Row] | None]) -> Framed:
     """Make the frame `name` from ads; `row_of` gives a row, several, none (not meant), or raises Rejected."""
     rows: list[Row] = []
     rejects: Counter[str] = Counter()
     for ad in ads:
         try:
-            found = row_of(ad)
+            found = row_of(view_of(ad))
         except Rejected as reason:
             rejects[str(reason)] += 1
             continue
@@ -45,16 +47,16 @@ def framed(name: str, ads: Iterable[Ad], row_of: Callable[[Ad], Row | list[Row] 
         raise FrameError(f"{error}; {len(rows)} rows from ads") from error
 
 
-def moment(ad: Ad, *names: str) -> pd.Timestamp | None:
-    """The first of these attributes as a time; 0 and what lies outside 1970-2200 are missing."""
+def moment(ad: View, *names: str) -> datetime | None:
+    """The first of these attributes as a time (UTC); 0 and what lies outside 1970-2200 are missing."""
     for name in names:
-        seconds = number_of(ad, name)
+        seconds = ad.number(name)
         if seconds is not None and 0 < seconds < 7.3e9:
-            return pd.Timestamp(seconds, unit="s", tz="UTC")
+            return datetime.fromtimestamp(seconds, UTC)
     return None
 
 
-def kib(ad: Ad, name: str) -> float | None:
+def kib(ad: View, name: str) -> float | None:
     """An attribute that counts KiB, in MiB."""
-    value = number_of(ad, name)
+    value = ad.number(name)
     return None if value is None else value / 1024

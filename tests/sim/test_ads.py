@@ -13,12 +13,12 @@ from sim.classads.ads import (
     number_of,
     parse_ads,
     parse_one,
-    print_ad,
     read_ads,
     source_of,
     text_of,
     value_of,
 )
+from sim.classads.view import print_ad
 from sim.errors import InputError
 
 LONG = r"""Name = "slot1@a.example"
