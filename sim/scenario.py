@@ -55,8 +55,23 @@ class WorkloadSection(_Section):
     class_by: str | None = None
 
 
+class GroupSection(_Section):
+    """An accounting group: GROUP_QUOTA_<group> in weighted cores or, if `dynamic`, GROUP_QUOTA_DYNAMIC_<group>, a share."""
+
+    quota: float = Field(ge=0)
+    dynamic: bool = False
+    accept_surplus: bool = False
+    autoregroup: bool = False
+
+
 class PolicySection(_Section):
     """What the daemons do and how fast; defaults are HTCondor's own (`param_info.in` of 23.9 and 25.14).
+
+    prio_factors, ceilings : by submitter
+    concurrency_limits : by limit, NAME_LIMIT; with a dot at the end, CONCURRENCY_LIMIT_DEFAULT_<name>
+    preemption_requirements : a ClassAd expression, the slot's ad MY, the job's TARGET
+    vacate_time : from the order to leave until a job has left; jobs that obey SIGTERM take a second
+    first_cycle : when the first negotiation cycle begins; at random within an interval, if nothing is said
 
     The delays were measured on 23.9.6 (docs/validation.md); they are properties of a version, not of a pool.
     """
@@ -68,7 +83,20 @@ class PolicySection(_Section):
     schedd_min_interval: Duration = 5.0
     priority_halflife: Positive = 86400.0
     default_prio_factor: float = Field(default=1000.0, gt=0)
+    nice_user_prio_factor: float = Field(default=1e10, gt=0)
+    group_prio_factors: dict[str, float] = Field(default_factory=dict)
     prio_factors: dict[str, float] = Field(default_factory=dict)
+    fair_share: bool = True
+    ceilings: dict[str, float] = Field(default_factory=dict)
+    groups: dict[str, GroupSection] = Field(default_factory=dict)
+    group_accept_surplus: bool = False
+    group_autoregroup: bool = False
+    concurrency_limits: dict[str, float] = Field(default_factory=dict)
+    concurrency_limit_default: float = Field(default=2308032.0, ge=0)
+    preemption_requirements: str = "False"
+    max_job_retirement: Duration = 0.0
+    vacate_time: Duration = 1.0
+    first_cycle: Duration | None = None
     claim_worklife: float = 1200.0
     claim_leftovers: bool = True
     claim_reuse: bool = True

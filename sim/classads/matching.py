@@ -31,7 +31,7 @@ _REMAINDER = frozenset({"cpus", "memory", "disk", "gpus", "availablegpus"})
 _SIZE = frozenset({"totalslotcpus", "totalslotmemory", "totalslotdisk", "totalslotgpus"})
 _OF_JOBS = ("requirements", "rank", "requestcpus", "requestmemory", "requestdisk", "requestgpus", "requiregpus",
             "concurrencylimits")  # fmt: skip
-_OF_SLOTS = ("requirements", "rank", "partitionableslot")
+_OF_SLOTS = ("requirements", "rank", "partitionableslot", "slotweight")
 _JOB_ARITHMETIC = frozenset(
     {
         "disk>=requestdisk",
@@ -469,6 +469,50 @@ class Matcher:
             else:
                 slot.pop(name, None)
         return slot
+
+    def reads_time(self, cluster: Autocluster, kind: Kind) -> bool:
+        """Whether either side's Requirements read the time."""
+        return self._reads(cluster, kind).time
+
+    def prefers(self, kind: Kind) -> bool:
+        """Whether the startd's RANK can tell one job from another."""
+        return bool(_references_of(_written(kind.ad, "Rank")))
+
+    def preempts(
+        self,
+        requirements: str,
+        cluster: Autocluster,
+        kind: Kind,
+        size: Remainder,
+        of_slot: Mapping[str, str | float],
+        of_job: Mapping[str, str | float],
+        now: float,
+    ) -> bool:
+        """PREEMPTION_REQUIREMENTS of a claimed slot (MY) for a job (TARGET) at `now` [s, Unix].
+
+        of_slot, of_job : what the negotiator adds to the two ads: priorities, who holds the slot and for how long
+        """
+        slot = self.dynamic_ad(kind, size)
+        slot.update(of_slot)
+        slot[NOW] = now
+        slot["Requirements"] = classad2.ExprTree(at_time(requirements, NOW))
+        job = copy_ad(cluster.ad)
+        job.update(of_job)
+        job["Requirements"] = True
+        self.evaluations += 1
+        return agree(slot, job)
+
+    def kflops(self, text: str) -> float | None:
+        """What a slot ad that the table was made for says of its speed; None if it ran no benchmark."""
+        return as_number(self._slot_ads[text].get("KFlops"))
+
+    def weight(self, kind: Kind, left: Remainder) -> float:
+        """The SlotWeight of such a slot, its cores by default; anything but a number counts as 1 (fact sheet §1.3)."""
+        written = _written(kind.ad, "SlotWeight")
+        if not written or normalise(written) == "cpus":
+            return left.cpus
+        value = as_number(self.slot_ad(kind, left).eval("SlotWeight"))
+        return 1.0 if value is None else value
 
     def rank(self, cluster: Autocluster, kind: Kind, left: Remainder) -> float:
         """The job's Rank of such a slot; anything but a number counts as 0."""

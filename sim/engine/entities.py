@@ -1,140 +1,377 @@
-"""The things of a pool inside the engine: jobs, submitters, machines, claims.
+"""The things of a pool inside the engine: jobs, queues, submitters, machines, states of slots, claims.
 
 Times are seconds since the run began; cores [1], memory and disk [MiB].
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 from sim.classads.matching import Autocluster, Kind, Remainder
 
 OrderKey = tuple[float, int, int]  # −JobPrio, ClusterId, ProcId: prio_compar of the schedd's qmgmt.cpp
+FOREVER = float("inf")
 
 
-@dataclass(eq=False, slots=True)
 class Job:
-    """A job of the workload; `row` is its place in the jobs frame."""
+    """A job of the workload.
 
-    row: int
-    order: OrderKey
-    cluster: Autocluster
-    submitted_s: float
-    run_s: float
-    ready_s: float = 0.0
-    starts: int = 0
-    ended: bool = False
+    Parameters
+    ----------
+    row : its place in the jobs frame
+    order : its place in the schedd's job order
+    cluster : its autocluster
+    submitted_s, run_s : when it comes and how long its program runs [s]
+    removed_s : when its user takes it away; infinity if never
+    checkpoint_s : how often it saves its progress; 0 if it starts from zero after an eviction
+    limit_s : how long an attempt may execute before the access point holds the job; infinity without such a policy
+    """
 
-    def __lt__(self, other: Job) -> bool:
-        return self.order < other.order
+    __slots__ = (
+        "checkpoint_s",
+        "claim",
+        "cluster",
+        "done_s",
+        "limit_s",
+        "order",
+        "place",
+        "queue",
+        "ready_s",
+        "removed_s",
+        "row",
+        "run_s",
+        "starts",
+        "submitted_s",
+    )
+
+    queue: Queue
+
+    def __init__(
+        self,
+        row: int,
+        order: OrderKey,
+        cluster: Autocluster,
+        submitted_s: float,
+        run_s: float,
+        *,
+        removed_s: float = FOREVER,
+        checkpoint_s: float = 0.0,
+        limit_s: float = FOREVER,
+    ) -> None:
+        self.row = row
+        self.order = order
+        self.cluster = cluster
+        self.submitted_s = self.ready_s = submitted_s
+        self.run_s = run_s
+        self.removed_s = removed_s
+        self.checkpoint_s = checkpoint_s
+        self.limit_s = limit_s
+        self.done_s = 0.0
+        self.starts = 0
+        self.place = 0
+        self.claim: Claim | None = None
 
 
-@dataclass(eq=False, slots=True)
+class Queue:
+    """A submitter's idle jobs of one autocluster, as places in the job order, the first on top."""
+
+    __slots__ = ("cluster", "heap", "person")
+
+    def __init__(self, person: Submitter, cluster: Autocluster) -> None:
+        self.person = person
+        self.cluster = cluster
+        self.heap: list[int] = []
+
+    def push(self, place: int) -> None:
+        """Put a job into its place."""
+        if not self.heap:
+            self.person.waiting[self.cluster.id] = self
+        heappush(self.heap, place)
+        self.person.n_idle += 1
+
+    def pop(self) -> int:
+        """Take the first job."""
+        place = heappop(self.heap)
+        if not self.heap:
+            del self.person.waiting[self.cluster.id]
+        self.person.n_idle -= 1
+        return place
+
+    def drop(self, place: int) -> bool:
+        """Take out a job wherever it stands; False if it isn't here."""
+        if place not in self.heap:
+            return False
+        self.heap.remove(place)
+        heapify(self.heap)
+        if not self.heap:
+            del self.person.waiting[self.cluster.id]
+        self.person.n_idle -= 1
+        return True
+
+
 class Submitter:
     """Whom the negotiator charges, with the idle jobs of the schedd's queue, by autocluster and in job order.
 
     charged : cores that count as used until the next cycle (real-pool facts §7.4)
     advertised : idle jobs in the last submitter ad
+    waiting : the queues that hold jobs, by autocluster
     """
 
-    name: str
-    factor: float
-    priority: float = 0.5
-    usage: float = 0.0
-    charged: float = 0.0
-    advertised: int = 0
-    n_idle: int = 0
-    queues: dict[int, list[Job]] = field(default_factory=dict)
-    clusters: dict[int, Autocluster] = field(default_factory=dict)
+    __slots__ = (
+        "advertised",
+        "charged",
+        "factor",
+        "group",
+        "n_idle",
+        "name",
+        "priority",
+        "queues",
+        "stale",
+        "usage",
+        "waiting",
+    )
+
+    def __init__(self, name: str, factor: float, group: str = "", priority: float = 0.5) -> None:
+        self.name = name
+        self.factor = factor
+        self.group = group
+        self.priority = priority
+        self.usage = 0.0
+        self.charged = 0.0
+        self.advertised = 0
+        self.n_idle = 0
+        self.stale = False
+        self.queues: dict[int, Queue] = {}
+        self.waiting: dict[int, Queue] = {}
 
     @property
     def effective(self) -> float:
         """Effective priority: smaller is better."""
         return self.priority * self.factor
 
-    def push(self, job: Job) -> None:
-        """Put a job back into its place in the queue."""
-        cluster = job.cluster
-        queue = self.queues.get(cluster.id)
-        if queue is None:
-            queue = self.queues[cluster.id] = []
-            self.clusters[cluster.id] = cluster
-        heapq.heappush(queue, job)
-        self.n_idle += 1
+    def queue(self, cluster: Autocluster) -> Queue:
+        """The queue of an autocluster."""
+        found = self.queues.get(cluster.id)
+        if found is None:
+            found = self.queues[cluster.id] = Queue(self, cluster)
+        return found
 
-    def pop(self, cluster: Autocluster) -> Job:
-        """Take the first idle job of an autocluster."""
-        self.n_idle -= 1
-        return heapq.heappop(self.queues[cluster.id])
-
-    def idle_clusters(self) -> Iterator[Autocluster]:
-        """The autoclusters with idle jobs, in the order of their first jobs."""
-        heads = [(queue[0].order, number) for number, queue in self.queues.items() if queue]
-        heads.sort()
-        for _, number in heads:
-            yield self.clusters[number]
+    def in_order(self) -> Iterator[Queue]:
+        """The queues that hold jobs, in the order of their first jobs."""
+        waiting = self.waiting
+        if len(waiting) > 1:
+            return iter(sorted(waiting.values(), key=_head))
+        return iter(list(waiting.values()))
 
 
-@dataclass(eq=False, slots=True)
+def _head(queue: Queue) -> int:
+    return queue.heap[0]
+
+
+class State:
+    """A partitionable or static slot with this much left.
+
+    weight : what a match on it is charged, its SlotWeight [weighted cores]
+    machines : those whose ad in the collector shows this state and that may be matched
+    """
+
+    __slots__ = (
+        "carvings",
+        "fits",
+        "given",
+        "id",
+        "kind",
+        "left",
+        "machines",
+        "open",
+        "rank",
+        "ranks",
+        "weight",
+    )
+
+    def __init__(self, number: int, kind: Kind, left: Remainder, rank: float, weight: float) -> None:
+        self.id = number
+        self.kind = kind
+        self.left = left
+        self.rank = rank
+        self.weight = weight
+        self.open = left.cpus > 0 and left.memory_mib > 0 and left.disk_mib > 0
+        self.machines: list[Machine] = []
+        self.fits: dict[int, bool] = {}
+        self.ranks: dict[int, tuple[float, float, float]] = {}
+        self.carvings: dict[int, Carving] = {}
+        self.given: dict[object, State] = {}
+
+
+class Shape:
+    """A dynamic slot of this size, or a whole static one.
+
+    weight : what its holder is charged, its SlotWeight [weighted cores]
+    fits : by autocluster, whether its claim can be reused for such a job
+    """
+
+    __slots__ = ("fits", "id", "kind", "size", "weight")
+
+    def __init__(self, number: int, kind: Kind, size: Remainder, weight: float) -> None:
+        self.id = number
+        self.kind = kind
+        self.size = size
+        self.weight = weight
+        self.fits: dict[int, bool] = {}
+
+
+class Carving(NamedTuple):
+    """What a claim takes: the dynamic slot, what is left, and which of the free devices (as places among them)."""
+
+    shape: Shape
+    rest: State
+    picks: tuple[int, ...]
+
+
 class Machine:
     """An execution point with one partitionable (or static) slot.
 
-    free_devices : places of the free devices in `devices`, in inventory order
-    seen : what its ad in the collector says is left; None while no ad is there
+    Parameters
+    ----------
+    name, host, site : of its startd, its host, its site
+    kind : of its slot
+    devices : the kinds of its devices, in inventory order; `device_ids`, `models`, `capabilities` go with them
+    total : all that it has
+    retire_s, die_s : when it stops accepting jobs, and when it means to go [s]
+    rank : NEGOTIATOR_POST_JOB_RANK of its slot
+    cache : what its nodes hold of software; owned by the delivery model
+
+    free : places of the free devices in `devices`, in inventory order
+    state : what is left of it; `seen` is what its ad in the collector says
     due_s : when a change reaches the collector; infinity if none is under way
-    pollable_s : when a freed device can be claimed again (23.9 only), by place
+    listed, taken, closed : its ad is offered; it was matched in this cycle; it takes no job any more
+    pollable_s : when a freed device can be claimed again (23.x only), by place
     """
 
-    name: str
-    host: str
-    site: str
-    kind: Kind
-    devices: tuple[int, ...]
-    device_ids: tuple[str, ...]
-    models: tuple[str, ...]
-    capabilities: tuple[float, ...]
-    total: Remainder
-    retire_s: float
-    die_s: float
-    cpus: float = 0.0
-    memory_mib: float = 0.0
-    disk_mib: float = 0.0
-    free_devices: list[int] = field(default_factory=list)
-    alive: bool = False
-    reachable: bool = False
-    draining: bool = False
-    seen: Remainder | None = None
-    due_s: float = float("inf")
-    pollable_s: dict[int, float] = field(default_factory=dict)
-    claims: set[Claim] = field(default_factory=set)
-    left: Remainder | None = None
+    __slots__ = (
+        "alive",
+        "cache",
+        "capabilities",
+        "claims",
+        "closed",
+        "device_ids",
+        "devices",
+        "die_s",
+        "draining",
+        "due_s",
+        "free",
+        "host",
+        "kind",
+        "listed",
+        "models",
+        "name",
+        "place",
+        "pollable_s",
+        "rank",
+        "retire_s",
+        "seen",
+        "site",
+        "slots_made",
+        "state",
+        "taken",
+        "total",
+    )
 
-    def remainder(self) -> Remainder:
-        """What is left of the slot now."""
-        if self.left is None:
-            devices = self.devices
-            self.left = Remainder(
-                self.cpus,
-                self.memory_mib,
-                self.disk_mib,
-                tuple([devices[place] for place in self.free_devices]),
-            )
-        return self.left
+    state: State
+    seen: State
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        site: str,
+        kind: Kind,
+        devices: tuple[int, ...],
+        device_ids: tuple[str, ...],
+        models: tuple[str, ...],
+        capabilities: tuple[float, ...],
+        total: Remainder,
+        retire_s: float = FOREVER,
+        die_s: float = FOREVER,
+        rank: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.site = site
+        self.kind = kind
+        self.devices = devices
+        self.device_ids = device_ids
+        self.models = models
+        self.capabilities = capabilities
+        self.total = total
+        self.retire_s = retire_s
+        self.die_s = die_s
+        self.rank = rank
+        self.free: list[int] = []
+        self.alive = False
+        self.draining = False
+        self.listed = self.taken = self.closed = False
+        self.place = 0
+        self.due_s = FOREVER
+        self.pollable_s: dict[int, float] = {}
+        self.claims: dict[int, Claim] = {}
+        self.slots_made = 0
+        self.cache: object = None
 
 
-@dataclass(eq=False, slots=True)
 class Claim:
-    """A dynamic slot (or a whole static one) held for a submitter; it keeps its size while it is reused."""
+    """A dynamic slot (or a whole static one) held for a submitter; it keeps its size while it is reused.
 
-    machine: Machine
-    submitter: Submitter
-    size: Remainder
-    places: tuple[int, ...]
-    born_s: float
-    number: int
-    limits: str
-    job: Job | None = None
-    attempt: int = -1
-    serial: int = 0
+    number, slot : counts claims in the pool, and dynamic slots on the machine
+    serial : goes up when an attempt starts or is cut short, so that an end that was planned before counts no more
+    born_s, began_s, active_s : since when it exists, has its present job, and has started it
+    job_rank : the startd's RANK of the job that made the claim
+    heir : the job that takes it over once its own is out (preemption)
+    """
+
+    __slots__ = (
+        "active_s",
+        "attempt",
+        "began_s",
+        "born_s",
+        "heir",
+        "job",
+        "job_rank",
+        "limits",
+        "machine",
+        "number",
+        "person",
+        "places",
+        "serial",
+        "shape",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        machine: Machine,
+        person: Submitter,
+        shape: Shape,
+        places: tuple[int, ...],
+        born_s: float,
+        number: int,
+        slot: int,
+        limits: str,
+        job_rank: float = 0.0,
+    ) -> None:
+        self.machine = machine
+        self.person = person
+        self.shape = shape
+        self.places = places
+        self.born_s = born_s
+        self.began_s = self.active_s = born_s
+        self.number = number
+        self.slot = slot
+        self.limits = limits
+        self.job_rank = job_rank
+        self.job: Job | None = None
+        self.attempt = -1
+        self.serial = 0
+        self.heir: Job | None = None

@@ -1,87 +1,73 @@
 """The negotiation cycle: who may choose next, how much, and which slot (fact sheet §1.2-§1.6, §8.3).
 
-`negotiate` is one cycle as a function: it looks at submitters and offers and hands each match to the schedd. It never
-advances time.
+A cycle looks at submitters and ads and hands each match to the schedd. It never advances time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
-import numpy as np
-
-from sim.classads.matching import Autocluster, Kind, Matcher, Remainder
-from sim.engine.entities import Machine, Submitter
+from sim.classads.matching import Autocluster
+from sim.engine.collector import Candidates, Collector
+from sim.engine.concurrency import LimitLedger
+from sim.engine.entities import Claim, Machine, State, Submitter
 from sim.engine.fairshare import limits
+from sim.engine.slots import SlotTable, pre_job_rank
+from sim.engine.streams import Draws
 
-State = tuple[Kind, Remainder]
-
-
-@dataclass(slots=True)
-class Offers:
-    """The slots of one cycle, those in the same state together; a matched slot leaves for the rest of the cycle."""
-
-    states: dict[State, list[Machine]] = field(default_factory=dict)
-    count: int = 0
-
-    @classmethod
-    def of(cls, machines: Iterable[Machine]) -> Offers:
-        """The offers that the ads in the collector make."""
-        offers = cls()
-        for machine in machines:
-            if machine.seen is not None:
-                offers.states.setdefault((machine.kind, machine.seen), []).append(machine)
-                offers.count += 1
-        return offers
-
-    def take(self, state: State, choice: int) -> Machine:
-        """Take out one of the machines in a state."""
-        group = self.states[state]
-        machine = group.pop(choice)
-        if not group:
-            del self.states[state]
-        self.count -= 1
-        return machine
-
-    @property
-    def smallest(self) -> float:
-        """The smallest weight among the offers [cores]."""
-        return min((left.cpus for _, left in self.states), default=0.0)
+NO_PREEMPTION, RANK_PREEMPTION, PRIORITY_PREEMPTION = 2, 1, 0
 
 
-@dataclass(slots=True)
 class Cycle:
     """What a cycle did; `by_submitter` counts matches."""
 
-    considered: int = 0
-    matched: int = 0
-    rejected: int = 0
-    spins: int = 0
-    by_submitter: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("by_submitter", "considered", "matched", "rejected", "slots", "spins")
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.considered = self.matched = self.rejected = self.spins = 0
+        self.by_submitter: dict[str, int] = {}
 
 
-Deliver = Callable[[Submitter, Autocluster, Machine], bool]
-Probe = Callable[[Submitter, float, float, Offers], None]
+class Schedd(NamedTuple):
+    """The other side of a match.
 
-
-def pre_job_rank(slot_rank: float, left: Remainder, *, owned: bool = False) -> np.float32:
-    """NEGOTIATOR_PRE_JOB_RANK as by default, in single precision: fewest free cores first, then least memory.
-
-    10⁷·My.Rank + 10⁶·(RemoteOwner is undefined) − 10⁵·Cpus − Memory (`param_info.in`; fact sheet §1.6).
+    deliver : takes a match on a partitionable or static slot; False if no job was there to take it, or the startd refused
+    preempt : takes a match on a claimed slot
     """
-    return np.float32(1e7 * slot_rank + (0 if owned else 1e6) - 1e5 * left.cpus - left.memory_mib)
+
+    deliver: Callable[[Submitter, Autocluster, Machine], bool]
+    preempt: Callable[[Submitter, Autocluster, Claim], bool]
 
 
-@dataclass(slots=True)
-class _Turn:
-    """One submitter's turn: its candidates by autocluster, found once and used up (the match list cache)."""
+class Preemption(NamedTuple):
+    """Which claimed slots may be matched in a cycle.
 
-    submitter: Submitter
-    limit: float
-    used: float = 0.0
-    limited: bool = False
-    lists: dict[int, list[State]] = field(default_factory=dict)
+    claims : those whose retirement time is over
+    allowed : PREEMPTION_REQUIREMENTS of a claim for a submitter's job
+    order : PREEMPTION_RANK of a claim
+    """
+
+    claims: Sequence[Claim]
+    allowed: Callable[[Claim, Submitter, Autocluster], bool]
+    order: Callable[[Claim], float]
+
+
+Probe = Callable[[Submitter, float, float], None]
+
+
+class Turn:
+    """One submitter's turn: what it may still take."""
+
+    __slots__ = ("limit", "limited", "person", "used")
+
+    def __init__(self, person: Submitter, limit: float) -> None:
+        self.person = person
+        self.limit = limit
+        self.used = 0.0
+        self.limited = False
 
     def permits(self, cost: float) -> bool:
         """Whether a slot of this weight may still be matched; the first one rounds up (`SubmitterLimitPermits`)."""
@@ -89,77 +75,104 @@ class _Turn:
 
 
 class Negotiator:
-    """One negotiator over a table of matches.
+    """One negotiator over a collector's ads.
 
     Parameters
     ----------
-    matcher : decides who fits where
-    rng : breaks ties
+    ties : breaks ties
     consider_preemption : then a submitter without idle jobs keeps its share (fact sheet §1.4)
     one_match_per_slot : a matched partitionable slot leaves the cycle's list
+    fair_share : submitters go in order of effective priority, each up to its share; without it in random order, unlimited
+    ceilings : most that a submitter may use [weighted cores], by name
+    ledger : concurrency limits
     """
 
     def __init__(
         self,
-        matcher: Matcher,
-        rng: np.random.Generator,
+        collector: Collector,
+        ties: Draws,
         *,
         consider_preemption: bool,
-        one_match_per_slot: bool,
+        one_match_per_slot: bool = True,
+        fair_share: bool = True,
+        ceilings: dict[str, float] | None = None,
+        ledger: LimitLedger | None = None,
     ) -> None:
-        self.matcher = matcher
-        self.rng = rng
+        self.collector = collector
+        self.table: SlotTable = collector.table
+        self.ties = ties
         self.consider_preemption = consider_preemption
         self.one_match_per_slot = one_match_per_slot
-        self._ranks: dict[tuple[int, int, Remainder], tuple[float, float]] = {}
+        self.fair_share = fair_share
+        self.ceilings = ceilings or {}
+        self.ledger = ledger or LimitLedger({})
+        self._preemption: Preemption | None = None
+        self._taken: set[int] = set()
 
     def negotiate(
         self,
         submitters: Iterable[Submitter],
-        offers: Offers,
         weight: float,
         now: float,
-        deliver: Deliver,
+        schedd: Schedd,
         *,
+        quota: float = float("inf"),
+        preemption: Preemption | None = None,
         observers: Collection[Submitter] = (),
         probe: Probe | None = None,
     ) -> Cycle:
-        """Run one cycle at `now` [s, Unix] over a pool of `weight` cores.
+        """Serve these submitters at `now` [s, Unix] from a pool, or a group's quota of it, of `weight` cores.
 
-        `deliver` hands a match to the schedd and says whether a job was there to take it; `probe` is told of the turn
-        of each submitter among `observers` in the first spin. Observers take no share from anybody.
+        `probe` is told of the turn of each submitter among `observers` in the first spin. Observers take no share from
+        anybody.
         """
-        cycle = Cycle()
-        submitters = list(submitters)
+        collector = self.collector
+        cycle = Cycle(collector.count)
+        self._preemption, self._taken = preemption, set()
         everyone = [person for person in submitters if person.advertised or person.usage]
         usage = {person.name: person.usage for person in everyone}
         waiting = {person.name: person for person in everyone if person.advertised}
         wanted = {name: self._requests(person) for name, person in waiting.items()}
-        order = self._order(everyone, observers, usage, weight)
+        pie_weight = min(weight, quota)
+        order = self._order(everyone, observers, usage, pie_weight)
         if probe is not None and not waiting:
             for person in order:
-                probe(person, weight, now, offers)
-        while waiting and offers.count:
+                probe(person, weight, now)
+        while waiting and (collector.count or preemption is not None):
             present = [person for person in everyone if self.consider_preemption or person.name in waiting]
-            limit = limits({person.name: person.effective for person in present}, usage, weight)
+            limit = self._limits(present, usage, pie_weight, quota)
             pie = sum(limit.values())
-            before = (offers.count, len(waiting))
+            before = (collector.count, len(waiting), len(self._taken))
             cycle.spins += 1
-            smallest = offers.smallest
+            smallest = collector.smallest() if cycle.spins > 1 else 0.0
             for person in order:
                 if probe is not None and cycle.spins == 1 and person in observers:
-                    probe(person, self._share(person, present, weight), now, offers)
+                    probe(person, self._share(person, present, pie_weight), now)
                 allowed = min(limit.get(person.name, 0.0), pie)
                 if person.name not in waiting or (cycle.spins > 1 and allowed < smallest):
                     continue
-                turn = _Turn(person, allowed)
-                if self._turn(turn, wanted[person.name], offers, now, deliver, cycle):
+                turn = Turn(person, allowed)
+                if self._turn(turn, wanted[person.name], now, schedd, cycle):
                     del waiting[person.name]
                 usage[person.name] += turn.used
                 pie -= turn.used
-            if (offers.count, len(waiting)) == before:
+            if (collector.count, len(waiting), len(self._taken)) == before:
                 break
         return cycle
+
+    def _limits(
+        self, present: list[Submitter], usage: dict[str, float], weight: float, quota: float
+    ) -> dict[str, float]:
+        if not self.fair_share:
+            return {person.name: float("inf") for person in present}
+        found = limits({person.name: person.effective for person in present}, usage, weight)
+        if quota < float("inf"):
+            room = max(0.0, quota - sum(usage.values()))
+            found = {name: min(limit, room) for name, limit in found.items()}
+        for name, ceiling in self.ceilings.items():
+            if name in found:
+                found[name] = min(found[name], max(0.0, ceiling - usage[name]))
+        return found
 
     @staticmethod
     def _share(person: Submitter, present: list[Submitter], weight: float) -> float:
@@ -177,98 +190,175 @@ class Negotiator:
     ) -> list[Submitter]:
         """Submitters by effective priority, then by how far their share is used, then at random, once per cycle."""
         everyone = [*everyone, *(person for person in observers if person not in everyone)]
-        if not everyone:
-            return []
+        if len(everyone) < 2:
+            return everyone
+        draw = self.ties.uniform
+        if not self.fair_share:
+            return [person for _, person in sorted(((draw(), p) for p in everyone), key=lambda pair: pair[0])]
         usage = {person.name: usage.get(person.name, 0.0) for person in everyone}
         limit = limits({person.name: person.effective for person in everyone}, usage, weight)
 
         def key(person: Submitter) -> tuple[float, float, float]:
             used = usage[person.name]
             total = used + limit[person.name]
-            return person.effective, used / total if total else 0.0, float(self.rng.random())
+            return person.effective, used / total if total else 0.0, draw()
 
         return sorted(everyone, key=key)
 
     @staticmethod
     def _requests(person: Submitter) -> dict[int, int]:
         """How many jobs of each autocluster the schedd offers in this cycle."""
-        return {number: len(queue) for number, queue in person.queues.items() if queue}
+        return {number: len(queue.heap) for number, queue in person.waiting.items()}
 
-    def _turn(
-        self, turn: _Turn, wanted: dict[int, int], offers: Offers, now: float, deliver: Deliver, cycle: Cycle
-    ) -> bool:
+    def _turn(self, turn: Turn, wanted: dict[int, int], now: float, schedd: Schedd, cycle: Cycle) -> bool:
         """Match a submitter's requests in job order; True if it needs no further spin.
 
         A request without a slot is rejected for the turn. One that the limit alone kept from a slot is too, but then
-        the submitter stays for the next spin.
+        the submitter stays for the next spin. Requests whose jobs have started meanwhile come last: their matches are
+        dropped, but charged (real-pool facts §7.5).
         """
-        person = turn.submitter
-        rejected: set[int] = set()
-        while True:
-            cluster = self._next_cluster(person, wanted, rejected)
-            if cluster is None:
-                return not turn.limited
+        person, waiting = turn.person, turn.person.waiting
+        order = [(queue.heap[0], number) for number, queue in waiting.items() if wanted.get(number)]
+        heapify(order)
+        late = [number for number, count in wanted.items() if count and number not in waiting]
+        while order or late:
+            number = heappop(order)[1] if order else late.pop(0)
+            queue = person.queues[number]
+            cluster = queue.cluster
             cycle.considered += 1
-            state = self._best(turn, cluster, offers, now)
-            if state is None:
-                rejected.add(cluster.id)
+            cost = self._match(turn, cluster, now, schedd, cycle)
+            if cost is None:
                 cycle.rejected += 1
                 continue
-            group = offers.states[state]
-            machine = offers.take(state, int(self.rng.integers(len(group))) if len(group) > 1 else 0)
-            cost = state[1].cpus
-            wanted[cluster.id] -= 1
-            taken = deliver(person, cluster, machine)
             turn.used += cost
             person.charged += cost
-            cycle.matched += taken
-            cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + taken
-            if not self.one_match_per_slot and machine.seen is not None:
-                offers.states.setdefault((machine.kind, machine.seen), []).append(machine)
-                offers.count += 1
+            wanted[number] -= 1
+            if wanted[number]:
+                if queue.heap:
+                    heappush(order, (queue.heap[0], number))
+                else:
+                    late.append(number)
+        return not turn.limited
 
-    @staticmethod
-    def _next_cluster(person: Submitter, wanted: dict[int, int], rejected: set[int]) -> Autocluster | None:
-        """The autocluster of the next request in job order; requests whose jobs have started meanwhile come last."""
-        for cluster in person.idle_clusters():
-            if wanted.get(cluster.id, 0) > 0 and cluster.id not in rejected:
-                return cluster
-        for number, count in wanted.items():
-            if count > 0 and number not in rejected:
-                return person.clusters[number]
-        return None
+    def _match(
+        self, turn: Turn, cluster: Autocluster, now: float, schedd: Schedd, cycle: Cycle
+    ) -> float | None:
+        """Match one request; give what it is charged [weighted cores], None if there is no slot for it."""
+        if cluster.limits and not self.ledger.permits(cluster.limits):
+            return None
+        found = self.collector.candidates(cluster, now)
+        place = self._best(turn, cluster, found, now)
+        if self._preemption is not None:
+            victim = self._victim(turn, cluster, found, place, now)
+            if victim is not None:
+                return self._take_over(turn, cluster, victim, schedd, cycle)
+        if place is None:
+            return None
+        state = self._among_equals(turn, cluster, found, place, now)
+        machine = state.machines[self.ties.choice(len(state.machines))]
+        person = turn.person
+        self.collector.take(machine)
+        taken = schedd.deliver(person, cluster, machine)
+        if taken and cluster.limits:
+            self.ledger.take(cluster.limits)
+        cycle.matched += taken
+        cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + taken
+        if not self.one_match_per_slot and taken:
+            machine.taken = False
+            self.collector.show(machine, machine.state)
+        return state.weight
 
-    def _best(self, turn: _Turn, cluster: Autocluster, offers: Offers, now: float) -> State | None:
-        """The best state with a machine left that the submitter's limit permits."""
-        ranked = turn.lists.get(cluster.id)
-        if ranked is None:
-            ranked = turn.lists[cluster.id] = self._candidates(cluster, offers, now)
-        for state in ranked:
-            if state in offers.states:
-                if turn.permits(state[1].cpus):
-                    return state
+    def _best(self, turn: Turn, cluster: Autocluster, found: Candidates, now: float) -> int | None:
+        """The place of the best state with a machine left that the submitter's limit permits."""
+        ranked, place = found.ranked, 0
+        while place < len(ranked):
+            state = ranked[place][4]
+            if not state.machines:
+                found.strike(place)
+            elif cluster.id not in state.fits and not self.table.fits(cluster, state, now):
+                place += 1
+            elif turn.permits(state.weight):
+                return place
+            else:
                 turn.limited = True
+                place += 1
         return None
 
-    def _candidates(self, cluster: Autocluster, offers: Offers, now: float) -> list[State]:
-        """The states that fit, best first: pre-job rank, job rank; equal ones in random order."""
-        fits = self.matcher.fits
-        found = [state for state in offers.states if fits(cluster, state[0], state[1], now)]
-        if len(found) > 1:
-            ties = self.rng.random(len(found))
-            keyed = [
-                (*self._rank(cluster, state), -tie, place)
-                for place, (state, tie) in enumerate(zip(found, ties, strict=True))
-            ]
-            keyed.sort(reverse=True)
-            found = [found[key[-1]] for key in keyed]
-        return found
+    def _among_equals(
+        self, turn: Turn, cluster: Autocluster, found: Candidates, place: int, now: float
+    ) -> State:
+        """One of the states that rank as the one at `place`, each machine in them with the same chance."""
+        ranked = found.ranked
+        first = ranked[place]
+        equals = [first[4]]
+        for entry in ranked[place + 1 :] if len(ranked) > place + 1 else ():
+            if entry[0] != first[0] or entry[1] != first[1] or entry[2] != first[2]:
+                break
+            state = entry[4]
+            if state.machines and turn.permits(state.weight) and self.table.fits(cluster, state, now):
+                equals.append(state)
+        if len(equals) == 1:
+            return first[4]
+        chosen = self.ties.choice(sum(len(state.machines) for state in equals))
+        for state in equals:
+            chosen -= len(state.machines)
+            if chosen < 0:
+                return state
+        return equals[-1]
 
-    def _rank(self, cluster: Autocluster, state: State) -> tuple[float, float]:
-        kind, left = state
-        key = (cluster.id, kind.id, left)
-        rank = self._ranks.get(key)
-        if rank is None:
-            before = float(pre_job_rank(self.matcher.slot_rank(cluster, kind), left))
-            rank = self._ranks[key] = (before, self.matcher.rank(cluster, kind, left))
-        return rank
+    # --- claimed slots (fact sheet §1.6, §1.7)
+
+    def _victim(
+        self, turn: Turn, cluster: Autocluster, found: Candidates, place: int | None, now: float
+    ) -> Claim | None:
+        """The claimed slot that ranks above the best free one, if any."""
+        preemption, table, person = self._preemption, self.table, turn.person
+        assert preemption is not None
+        best: tuple[float, float, float, int, float] = (-float("inf"), 0.0, 0.0, 0, 0.0)
+        if place is not None:
+            pre, job, post = found.ranked[place][:3]
+            best = (-pre, -job, -post, NO_PREEMPTION, 0.0)
+        victim = None
+        for claim in preemption.claims:
+            if claim.number in self._taken or claim.heir is not None or claim.job is None:
+                continue
+            shape = claim.shape
+            if not table.reusable(cluster, shape, now):
+                continue
+            rank = table.matcher.slot_rank(cluster, shape.kind)
+            if rank > claim.job_rank:
+                kind = RANK_PREEMPTION
+            elif (
+                claim.person is not person
+                and rank >= claim.job_rank
+                and preemption.allowed(claim, person, cluster)
+            ):
+                kind = PRIORITY_PREEMPTION
+            else:
+                continue
+            if kind == PRIORITY_PREEMPTION and not turn.permits(shape.weight):
+                turn.limited = True
+                continue
+            before = float(pre_job_rank(rank, shape.size, owned=True))
+            key = (
+                before,
+                table.matcher.rank(cluster, shape.kind, shape.size),
+                0.0,
+                kind,
+                preemption.order(claim),
+            )
+            if key > best:
+                best, victim = key, claim
+        return victim
+
+    def _take_over(
+        self, turn: Turn, cluster: Autocluster, victim: Claim, schedd: Schedd, cycle: Cycle
+    ) -> float:
+        self._taken.add(victim.number)
+        person = turn.person
+        taken = schedd.preempt(person, cluster, victim)
+        if taken and cluster.limits:
+            self.ledger.take(cluster.limits)
+        cycle.matched += taken
+        cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + taken
+        return victim.shape.weight

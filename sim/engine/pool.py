@@ -1,30 +1,43 @@
-"""One simulated pool: SimPy wakes the negotiator, brings jobs and machines, ends attempts; the rest are plain methods.
+"""One simulated pool: SimPy wakes the negotiator, brings machines, ends attempts; the rest are plain methods.
 
 The order of events after a match follows fact sheet §2 and §8.3: the schedd carves the matched job's slot, then fills
 what is left of the matched machines with further jobs of the same submitter, round robin; an ended attempt's claim is
 reused while it is young enough.
+
+Submissions are no events of their own: nobody but the schedd sees a job before a cycle or an ended attempt looks into
+the queue, so they are taken in, in order and with their own times, whenever somebody looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import simpy
 
-from sim.classads.matching import Autocluster, Matcher, Remainder
-from sim.engine.entities import Claim, Job, Machine, Submitter
+from sim.classads.matching import Autocluster, Matcher
+from sim.engine.collector import Collector
+from sim.engine.concurrency import LimitLedger
+from sim.engine.entities import FOREVER, Claim, Job, Machine, Submitter
 from sim.engine.fairshare import decayed
-from sim.engine.negotiator import Negotiator, Offers
+from sim.engine.groups import ROOT, Group, allocate, group_of, serving_order
+from sim.engine.negotiator import Cycle, Negotiator, Preemption, Schedd
 from sim.engine.records import ProbeResult, Recorder
+from sim.engine.slots import SlotTable
+from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 
 Events = Generator[simpy.Event, Any, None]
+GROUP_ROUNDS = 3  # GROUP_QUOTA_MAX_ALLOCATION_ROUNDS
 
 
 class Session(NamedTuple):
-    """A machine's stay in the pool [s since the run began]; `ending` is quit, kill or open."""
+    """A machine's stay in the pool [s since the run began].
+
+    ending : how it goes at `down_s`: quit (its jobs are evicted at once), kill (without a word), graceful (after their
+        retirement time), drain (once they have ended), or open (it stays)
+    """
 
     machine: Machine
     up_s: float
@@ -41,17 +54,12 @@ class Ghost(NamedTuple):
     at_s: float
 
 
-class Streams(NamedTuple):
-    """Separate random streams, so that scenarios can share them (common random numbers)."""
+class Delivery(Protocol):
+    """How software reaches a job."""
 
-    ties: np.random.Generator
-    delays: np.random.Generator
-    phase: np.random.Generator
-
-    @classmethod
-    def of(cls, seed: int) -> Streams:
-        """The streams of a seed."""
-        return cls(*(np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)))
+    def start(self, machine: Machine, job: Job, now_s: float) -> float:
+        """How long from the schedd's start of the job until its own program runs [s]."""
+        ...
 
 
 class Pool:
@@ -59,11 +67,15 @@ class Pool:
 
     Parameters
     ----------
-    jobs : the workload, each with its submitter's name, by submission time
+    jobs : the workload, each with its submitter's name
+    running : jobs that run as the run begins, each with its submitter's and its startd's name
     sessions : machines and when they are there
     matcher : table of matches
     policy : what the daemons do
     start_unix : when the run begins [s, Unix]; ads are judged at this time plus the simulated one
+    priorities : real priorities at the beginning, by submitter; 0.5 for others
+    delivery : start-up of software beside the policy's constant
+    speeds : how much faster than recorded a job runs on a device model [1], by model
     """
 
     def __init__(
@@ -75,395 +87,838 @@ class Pool:
         policy: PolicySection,
         start_unix: float,
         streams: Streams,
+        running: Sequence[tuple[Job, str, str]] = (),
         ghosts: Sequence[Ghost] = (),
+        priorities: Mapping[str, float] | None = None,
+        delivery: Delivery | None = None,
+        speeds: Mapping[str, float] | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.policy = policy
         self.matcher = matcher
         self.start_unix = start_unix
         self.streams = streams
+        self.delivery = delivery
+        self.speeds = dict(speeds or {})
         self.recorder = Recorder()
         self.machines: dict[str, Machine] = {}
         self.submitters: dict[str, Submitter] = {}
+        self.table = SlotTable(matcher)
+        self.collector = Collector(self.table)
+        self.patient = False
+        """Whether the run goes on although nothing it knows of can change any more; set by who brings machines."""
         self.negotiator = Negotiator(
-            matcher,
+            self.collector,
             streams.ties,
             consider_preemption=policy.consider_preemption,
             one_match_per_slot=policy.one_match_per_slot,
+            fair_share=policy.fair_share,
+            ceilings=policy.ceilings,
+            ledger=LimitLedger(policy.concurrency_limits, policy.concurrency_limit_default),
         )
+        self.groups = [
+            Group(name, told.quota, told.dynamic, told.accept_surplus, told.autoregroup)
+            for name, told in policy.groups.items()
+        ]
         self.unfinished = len(jobs)
         self.ghosts = sorted(ghosts, key=lambda ghost: ghost.at_s)
-        self._wake = self.env.event()
+        self._priorities = dict(priorities or {})
+        self._schedd = Schedd(self._deliver, self._preempt)
         self._finished = self.env.event()
-        self._advertised_s = -float("inf")
-        self._advert_due = False
+        self._weight = 0.0
+        self._stale: list[Submitter] = []
+        self._advert_due_s = -FOREVER
+        self._changes: list[Machine] = []
         self._matched: list[tuple[Submitter, Machine]] = []
-        self._numbers: dict[str, int] = {}
         self._last_cycle_s = 0.0
-        self._sessions = sessions
-        self.env.process(self._submit(jobs))
+        self._busy = 0
+        self._ahead = 0
+        self._limited = False
+        self._claims = 0
+        self._preempts = policy.consider_preemption and policy.preemption_requirements.lower() != "false"
+        self._jobs = self._in_order([*jobs, *((job, name) for job, name, _ in running)])
+        self._arrivals = sorted((job for job, _ in jobs), key=_submitted)
+        self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
+        self._next = 0
         for session in sessions:
-            self.env.process(self._stay(session))
+            self.add(session)
+        self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
+        """How many of the running jobs found no room where they were said to run; they are left out."""
         self.env.process(self._negotiate())
+
+    def _in_order(self, jobs: Sequence[tuple[Job, str]]) -> list[Job]:
+        """The jobs in the schedd's order; each learns its place and its queue."""
+        ordered = sorted(jobs, key=_order)
+        for place, (job, name) in enumerate(ordered):
+            job.place = place
+            job.queue = self.submitter(name).queue(job.cluster)
+            self._limited |= bool(job.cluster.limits)
+            if job.removed_s < FOREVER:
+                self._at(job.removed_s, lambda job=job: self._remove(job))  # type: ignore[misc]
+        return [job for job, _ in ordered]
 
     # --- running
 
     def run(self, until_s: float, progress: Callable[[float], None] | None = None) -> float:
-        """Run until `until_s`, or until no job is left and no probe waits; give the end [s]."""
+        """Run until `until_s`, until no job is left and no probe waits, or until nothing can change any more; give the end [s]."""
         steps = 100 if progress else 1
         for step in range(1, steps + 1):
             mark = until_s * step / steps
-            if mark > self.env.now and (self.unfinished or self.ghosts):
+            if mark > self.env.now and (self.unfinished or self.ghosts) and not self._finished.triggered:
                 self.env.run(until=self.env.timeout(mark - self.env.now) | self._finished)
             if progress is not None:
                 progress(step / steps)
+        self._catch_up(self.env.now)
         for ghost in self.ghosts:
             if ghost.at_s <= self.env.now:
                 self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
         return float(self.env.now)
 
+    def job(self, place: int) -> Job:
+        """The job in this place of the schedd's order."""
+        return self._jobs[place]
+
     def submitter(self, name: str) -> Submitter:
         """The submitter of this name, made known with its factor when it first appears."""
         person = self.submitters.get(name)
         if person is None:
-            factor = self.policy.prio_factors.get(name, self.policy.default_prio_factor)
-            person = self.submitters[name] = Submitter(name, factor)
+            policy = self.policy
+            group = group_of(name, list(policy.groups))
+            factor = policy.prio_factors.get(name)
+            if factor is None and name.startswith("nice-user."):
+                factor = policy.nice_user_prio_factor
+            if factor is None:
+                factor = policy.group_prio_factors.get(group, policy.default_prio_factor)
+            priority = max(0.5, self._priorities.get(name, 0.5))
+            person = self.submitters[name] = Submitter(name, factor, group, priority)
         return person
 
-    def place(self, job: Job, name: str, machine_name: str) -> bool:
+    def add(self, session: Session) -> None:
+        """Let a machine come and go."""
+        machine, now = session.machine, self.env.now
+        if session.up_s <= now:
+            self._arrive(session)
+        else:
+            self._at(session.up_s, lambda: self._arrive(session))
+        if session.down_s < FOREVER:
+            if machine.retire_s < session.down_s:
+                self._at(max(machine.retire_s, session.up_s), lambda: self.collector.close(machine))
+            self._at(session.down_s, lambda: self._leave(machine, session.ending))
+
+    def _place(self, job: Job, machine_name: str) -> bool:
         """Let a job be running as the run begins; False if its machine isn't there or has no room for it."""
-        session = next((s for s in self._sessions if s.machine.name == machine_name and s.up_s <= 0), None)
-        if session is None:
-            return False
-        machine = session.machine
-        if not machine.alive:
-            self._arrive(machine)
-        if not self._claimable(job.cluster, machine):
+        machine = self.machines.get(machine_name)
+        if machine is None or not self._claimable(job.cluster, machine):
             return False
         self.unfinished += 1
-        size, places = self._carve(job.cluster, machine)
-        number = self._numbers[machine.name] = self._numbers.get(machine.name, 0) + 1
-        person = self.submitter(name)
-        claim = Claim(machine, person, size, places, 0.0, number, job.cluster.limits)
-        machine.claims.add(claim)
-        person.usage += size.cpus
-        machine.left = None
-        machine.seen = machine.remainder()
+        claim = self._carve(job.queue.person, job.cluster, machine)
+        self.collector.show(machine, machine.state)
         self._start(claim, job, "running", 0.0)
         return True
 
-    # --- jobs arrive
-
-    def _submit(self, jobs: Sequence[tuple[Job, str]]) -> Events:
-        env = self.env
-        for job, name in jobs:
-            if job.submitted_s > env.now:
-                yield env.timeout(job.submitted_s - env.now)
-            job.ready_s = job.submitted_s
-            self.submitter(name).push(job)
-            self._announce(reschedule=True)
-
-    def _announce(self, *, reschedule: bool) -> None:
-        """Send submitter ads, at most every SCHEDD_MIN_INTERVAL; a submission also asks for a cycle (RESCHEDULE)."""
-        due = self._advertised_s + self.policy.schedd_min_interval
-        if self.env.now >= due:
-            self._advertise()
-        elif not self._advert_due:
-            self._advert_due = True
-            self._after(due - self.env.now, self._advertise)
-        if reschedule and self.policy.reschedule and not self._wake.triggered:
-            self._wake.succeed()
-
-    def _advertise(self) -> None:
-        self._advert_due = False
-        self._advertised_s = self.env.now
-        for person in self.submitters.values():
-            person.advertised = person.n_idle
+    def _at(self, when_s: float, call: Callable[[], object]) -> None:
+        self._after(max(0.0, when_s - self.env.now), call)
 
     def _after(self, delay_s: float, call: Callable[[], object]) -> None:
         def fire(_: simpy.Event) -> None:
+            self._ahead -= 1
+            self._catch_up(self.env.now)
             call()
 
+        self._ahead += 1
         timeout = self.env.timeout(delay_s)
         assert timeout.callbacks is not None
         timeout.callbacks.append(fire)
 
-    # --- machines come and go
+    # --- the queue
 
-    def _stay(self, session: Session) -> Events:
-        env, machine = self.env, session.machine
-        if session.up_s > env.now:
-            yield env.timeout(session.up_s - env.now)
-        if not machine.alive:
-            self._arrive(machine)
-        if session.down_s == float("inf"):
-            return
-        if machine.retire_s < session.down_s:
-            yield env.timeout(max(0.0, machine.retire_s - env.now))
-            self._changed(machine)
-        yield env.timeout(max(0.0, session.down_s - env.now))
-        self._leave(machine, killed=session.ending == "kill")
+    def _catch_up(self, now: float) -> None:
+        """Take in the jobs submitted until now, and send the submitter ads that were due (`SCHEDD_MIN_INTERVAL`)."""
+        place, times = self._next, self._times
+        if times[place] <= now:
+            arrivals = self._arrivals
+            while times[place] <= now:
+                job = arrivals[place]
+                if self._stale and self._advert_due_s < times[place]:
+                    self._advertise(self._advert_due_s)
+                queue = job.queue
+                queue.push(job.place)
+                self._note(queue.person, times[place])
+                place += 1
+            self._next = place
+        if self._stale and self._advert_due_s <= now:
+            self._advertise(self._advert_due_s)
 
-    def _arrive(self, machine: Machine) -> None:
-        total = machine.total
-        machine.cpus, machine.memory_mib, machine.disk_mib = total.cpus, total.memory_mib, total.disk_mib
-        machine.free_devices = list(range(len(machine.devices)))
-        machine.alive = machine.reachable = True
-        machine.left = None
-        machine.seen = machine.remainder()
-        self.machines[machine.name] = machine
+    def _note(self, person: Submitter, now: float) -> None:
+        """Note that a submitter's queue changed: its ad goes out at once, or when the interval is over."""
+        if not person.stale:
+            person.stale = True
+            self._stale.append(person)
+        if now >= self._advert_due_s:
+            self._advertise(now)
 
-    def _leave(self, machine: Machine, *, killed: bool) -> None:
-        """Take a machine away; the jobs of a killed one come back only after their lease."""
-        machine.alive = machine.reachable = False
-        claims = sorted(machine.claims, key=lambda claim: claim.number)
-        machine.claims.clear()
-        for claim in claims:
-            claim.serial += 1  # whatever was to end here doesn't
-        if not killed:
-            del self.machines[machine.name]
-            self._requeue(claims, self.env.now, "evicted")
-            return
-        policy, cut_s = self.policy, self.env.now
-        self._after(policy.job_lease + policy.lease_slack, lambda: self._requeue(claims, cut_s, "lost"))
-        # the collector forgets a silent machine between one and two lifetimes after its last ad (real-pool facts §6)
-        forget_s = policy.classad_lifetime * (1 + float(self.streams.delays.random()))
-        self._after(forget_s, lambda: self.machines.pop(machine.name, None))
+    def _advertise(self, at_s: float) -> None:
+        for person in self._stale:
+            person.advertised = person.n_idle
+            person.stale = False
+        self._stale.clear()
+        self._advert_due_s = at_s + self.policy.schedd_min_interval
 
-    def _requeue(self, claims: list[Claim], cut_s: float, outcome: str) -> None:
-        """Let the jobs of lost claims be idle again, in their old places; an attempt that never began is undone."""
-        for claim in claims:
-            claim.submitter.usage -= claim.size.cpus
-            job, claim.job = claim.job, None
-            if job is None:
-                continue
-            if self.recorder.attempts[claim.attempt][4] > cut_s:
-                self.recorder.undo(claim.attempt)
-                job.starts -= 1
-            else:
-                self.recorder.end(claim.attempt, self.env.now, outcome)
-                job.ready_s = self.env.now
-            claim.submitter.push(job)
-        self._announce(reschedule=False)
+    def _pop(self, person: Submitter, cluster: Autocluster) -> Job:
+        job = self._jobs[person.queues[cluster.id].pop()]
+        self._note(person, self.env.now)
+        return job
 
-    def _changed(self, machine: Machine) -> None:
-        """Note that a machine's resources changed: its ad reaches the collector a little later."""
-        if machine.due_s <= self.env.now:
-            machine.seen = machine.remainder() if machine.alive else machine.seen
-        machine.left = None
-        if machine.due_s <= self.env.now or machine.due_s == float("inf"):
-            low, high = self.policy.update_delay_low, self.policy.update_delay_high
-            machine.due_s = self.env.now + low + (high - low) * float(self.streams.delays.random())
+    def _requeue(self, job: Job) -> None:
+        """Let a job be idle again, in its old place."""
+        person = job.queue.person
+        job.queue.push(job.place)
+        self._note(person, self.env.now)
 
-    # --- the negotiator
+    def _remove(self, job: Job) -> None:
+        """Let a user take a job away."""
+        if job.claim is not None:
+            claim = job.claim
+            self.recorder.end(claim.attempt, self.env.now, "removed")
+            self._vacate(claim)
+            self._let_go(claim)
+        elif not job.queue.drop(job.place):
+            return  # it has ended
+        self._note(job.queue.person, self.env.now)
+        self._gone()
 
-    def _negotiate(self) -> Events:
-        env, policy = self.env, self.policy
-        yield env.timeout(float(self.streams.phase.random()) * policy.negotiator_interval)
-        while True:
-            started = env.now
-            self._cycle(started)
-            ended = started + policy.cycle_overhead
-            due = max(ended + policy.negotiator_cycle_delay, started + policy.negotiator_interval)
-            earliest = max(ended + policy.negotiator_cycle_delay, started + policy.negotiator_min_interval)
-            if earliest < due:
-                # only a request that comes after the cycle has begun brings the next one forward
-                self._wake = env.event()
-                yield env.timeout(due - env.now) | self._wake
-            yield env.timeout(max(0.0, (earliest if self._wake.triggered else due) - env.now))
-
-    def _cycle(self, now: float) -> None:
-        elapsed = now - self._last_cycle_s
-        self._last_cycle_s = now
-        for person in self.submitters.values():
-            if elapsed > 0:
-                person.priority = decayed(
-                    person.priority, person.charged, elapsed, self.policy.priority_halflife
-                )
-            person.charged = person.usage
-        weight = 0.0
-        for machine in self.machines.values():
-            if machine.due_s <= now and machine.alive:
-                machine.seen, machine.due_s = machine.remainder(), float("inf")
-            weight += machine.total.cpus
-        observers = self._observers() if self.ghosts else []
-        if observers or any(person.advertised for person in self.submitters.values()):
-            offers = Offers.of(machine for machine in self.machines.values() if machine.retire_s > now)
-            count = offers.count
-            self._matched = []
-            cycle = self.negotiator.negotiate(
-                self.submitters.values(),
-                offers,
-                weight,
-                self.start_unix + now,
-                self._deliver,
-                observers=observers,
-                probe=self._probe if observers else None,
-            )
-            self._fill()
-            self.recorder.cycles.append((now, cycle, count))
-
-    def _deliver(self, person: Submitter, cluster: Autocluster, machine: Machine) -> bool:
-        """Give a match to the schedd; False if its job has started meanwhile or the startd refuses."""
-        if self._matched and self._matched[-1][0] is not person:
-            self._fill()  # the submitter before has long filled its machines when the next one's matches arrive
-        queue = person.queues.get(cluster.id)
-        if not queue or not machine.alive or not self._claimable(cluster, machine):
-            return False
-        self._claim(person, person.pop(cluster), machine, "match")
-        self._matched.append((person, machine))
-        return True
-
-    def _claimable(self, cluster: Autocluster, machine: Machine) -> bool:
-        now = self.env.now
-        if not machine.reachable or machine.draining or now >= machine.retire_s:
-            return False
-        left = machine.remainder()
-        if machine.pollable_s and cluster.gpus:
-            ready = [place for place in machine.free_devices if machine.pollable_s.get(place, 0.0) <= now]
-            left = left._replace(devices=tuple(machine.devices[place] for place in ready))
-        return self.matcher.fits(cluster, machine.kind, left, self.start_unix + now)
-
-    def _fill(self) -> None:
-        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2)."""
-        matched, self._matched = self._matched, []
-        if not self.policy.claim_leftovers:
-            return
-        open_machines = [(person, machine) for person, machine in matched if machine.kind.partitionable]
-        while open_machines:
-            still_open = []
-            for person, machine in open_machines:
-                cluster = next((c for c in person.idle_clusters() if self._claimable(c, machine)), None)
-                if cluster is not None:
-                    self._claim(person, person.pop(cluster), machine, "leftover")
-                    still_open.append((person, machine))
-            open_machines = still_open
-
-    # --- claims
-
-    def _claim(self, person: Submitter, job: Job, machine: Machine, origin: str) -> None:
-        size, places = self._carve(job.cluster, machine)
-        number = self._numbers[machine.name] = self._numbers.get(machine.name, 0) + 1
-        claim = Claim(machine, person, size, places, self.env.now, number, job.cluster.limits)
-        machine.claims.add(claim)
-        person.usage += size.cpus
-        self._changed(machine)
-        tail = (
-            float(self.streams.delays.exponential(self.policy.match_to_start_tail))
-            if self.policy.match_to_start_tail
-            else 0.0
-        )
-        self._start(claim, job, origin, self.policy.match_to_start + tail)
-
-    def _carve(self, cluster: Autocluster, machine: Machine) -> tuple[Remainder, tuple[int, ...]]:
-        """Take the request, rounded as MODIFY_REQUEST_EXPR_* rounds it, and the first devices that suit."""
-        if not machine.kind.partitionable:
-            places = tuple(machine.free_devices)
-            size = machine.remainder()
-            machine.cpus = machine.memory_mib = machine.disk_mib = 0.0
-            machine.free_devices = []
-            return size, places
-        cpus = -(-cluster.cpus // 1)
-        memory = -(-cluster.memory_mib // 128) * 128
-        disk = -(-cluster.disk_mib // 1)
-        cpus = cpus if cpus <= machine.cpus else cluster.cpus
-        memory = memory if memory <= machine.memory_mib else cluster.memory_mib
-        disk = disk if disk <= machine.disk_mib else cluster.disk_mib
-        now = self.env.now
-        places = ()
-        if cluster.gpus:
-            suits = self.matcher.device_suits
-            poll = machine.pollable_s
-            fitting = [
-                p
-                for p in machine.free_devices
-                if suits(cluster, machine.devices[p]) and poll.get(p, 0.0) <= now
-            ]
-            places = tuple(fitting[: cluster.gpus])
-            machine.free_devices = [place for place in machine.free_devices if place not in places]
-        machine.cpus -= cpus
-        machine.memory_mib -= memory
-        machine.disk_mib -= disk
-        return Remainder(cpus, memory, disk, tuple(machine.devices[place] for place in places)), places
-
-    def _start(self, claim: Claim, job: Job, origin: str, delay_s: float) -> None:
-        env = self.env
-        claim.job = job
-        claim.serial += 1
-        job.starts += 1
-        started = env.now + delay_s
-        claim.attempt = self.recorder.start(job, claim, origin, env.now, started)
-        length = delay_s + self.policy.image_start + job.run_s + self.policy.run_overhead
-        serial = claim.serial
-        timeout = env.timeout(length)
-        assert timeout.callbacks is not None
-        timeout.callbacks.append(lambda _: self._finish(claim, serial))
-        self._announce(reschedule=False)
-
-    def _finish(self, claim: Claim, serial: int) -> None:
-        if claim.serial != serial or claim.job is None:
-            return  # the attempt was cut short
-        self.recorder.end(claim.attempt, self.env.now, "done")
-        claim.job.ended = True
-        claim.job = None
+    def _gone(self) -> None:
         self.unfinished -= 1
-        if not self._reuse(claim):
-            self._release(claim)
         self._check_finished()
 
     def _check_finished(self) -> None:
         if not self.unfinished and not self.ghosts and not self._finished.triggered:
             self._finished.succeed()
 
-    def _reuse(self, claim: Claim) -> bool:
+    # --- machines come and go
+
+    def _arrive(self, session: Session) -> None:
+        machine = session.machine
+        machine.free = list(range(len(machine.devices)))
+        machine.alive = True
+        machine.state = machine.seen = self.table.state(machine.kind, machine.total, machine.rank)
+        self.machines[machine.name] = machine
+        self._weight += machine.state.weight
+        self._preempts |= self.policy.consider_preemption and self.matcher.prefers(machine.kind)
+        if machine.retire_s > self.env.now:
+            self.collector.list(machine)
+        else:
+            self.collector.close(machine)
+
+    def _leave(self, machine: Machine, ending: str) -> None:
+        """Take a machine away; the jobs of a killed one come back only after their lease."""
+        if not machine.alive:
+            return
+        if ending in {"graceful", "drain"}:
+            self._drain(machine, patient=ending == "drain")
+            return
+        claims = list(machine.claims.values())
+        self._settle(machine)
+        machine.alive = False
+        machine.claims.clear()
+        if ending != "kill":
+            self._forget(machine)
+            self._lose(claims, self.env.now, "evicted")
+            return
+        policy, cut_s = self.policy, self.env.now
+        for claim in claims:
+            claim.serial += 1  # whatever was to end here doesn't
+        self._after(policy.job_lease + policy.lease_slack, lambda: self._lose(claims, cut_s, "lost"))
+        # the collector forgets a silent machine between one and two lifetimes after its last ad (real-pool facts §6)
+        forget_s = policy.classad_lifetime * (1 + self.streams.losses.uniform())
+        self._after(forget_s, lambda: self._forget(machine))
+
+    def _forget(self, machine: Machine) -> None:
+        self.collector.close(machine)
+        if self.machines.get(machine.name) is machine:
+            del self.machines[machine.name]
+            self._weight -= self.matcher.weight(machine.kind, machine.total)
+
+    def _drain(self, machine: Machine, *, patient: bool) -> None:
+        """Take no new job; evict the running ones after their retirement time, or not at all; then go."""
+        machine.draining = True
+        self.collector.close(machine)
+        if not patient:
+            for claim in list(machine.claims.values()):
+                serial = claim.serial
+                ripe = claim.began_s + self.policy.max_job_retirement
+                self._at(
+                    max(ripe, self.env.now) + self.policy.vacate_time,
+                    lambda claim=claim, serial=serial: self._evict(claim, serial),  # type: ignore[misc]
+                )
+        self._gone_if_empty(machine)
+
+    def _gone_if_empty(self, machine: Machine) -> None:
+        if machine.draining and machine.alive and not machine.claims:
+            machine.alive = False
+            self._forget(machine)
+
+    def _lose(self, claims: Iterable[Claim], cut_s: float, outcome: str) -> None:
+        """End the attempts of lost claims; one that never began is undone, its match was for nothing."""
+        for claim in claims:
+            claim.person.usage -= claim.shape.weight
+            job = claim.job
+            self._disinherit(claim)
+            if job is None:
+                continue
+            if claim.active_s > cut_s:
+                self.recorder.undo(claim.attempt)
+                job.starts -= 1
+            else:
+                self._save(job, claim, cut_s)
+                self.recorder.end(claim.attempt, self.env.now, outcome)
+                job.ready_s = self.env.now
+            self._vacate(claim)
+            self._requeue(job)
+
+    def _save(self, job: Job, claim: Claim, cut_s: float) -> None:
+        """Keep the progress of a job that checkpoints, up to its last one."""
+        if job.checkpoint_s > 0:
+            ran = (cut_s - self.recorder.executing(claim.attempt)) * self._speed(claim)
+            job.done_s = (job.done_s + max(0.0, ran)) // job.checkpoint_s * job.checkpoint_s
+
+    def _vacate(self, claim: Claim) -> None:
+        """Take the job off a claim; what was planned for it counts no more."""
+        claim.serial += 1
+        if claim.job is not None:
+            claim.job.claim = None
+            claim.job = None
+            self._busy -= 1
+
+    def _evict(self, claim: Claim, serial: int) -> None:
+        """Send a running job back to the queue and hand its slot on, or back to its machine."""
+        job = claim.job
+        if claim.serial != serial or job is None or not claim.machine.alive:
+            return
+        now = self.env.now
+        self._save(job, claim, now)
+        self.recorder.end(claim.attempt, now, "evicted")
+        job.ready_s = now
+        self._vacate(claim)
+        self._requeue(job)
+        self._let_go(claim)
+
+    # --- the negotiator
+
+    def _negotiate(self) -> Events:
+        env, policy = self.env, self.policy
+        first = policy.first_cycle
+        yield env.timeout(
+            self.streams.phase.uniform() * policy.negotiator_interval if first is None else first
+        )
+        while True:
+            started = env.now
+            self._cycle(started)
+            ended = started + policy.cycle_overhead
+            due = max(ended + policy.negotiator_cycle_delay, started + policy.negotiator_interval)
+            if policy.reschedule:
+                # only a request that comes after the cycle has begun brings the next one forward
+                earliest = max(
+                    ended + policy.negotiator_cycle_delay, started + policy.negotiator_min_interval
+                )
+                due = min(due, max(earliest, self._times[self._next]))
+            yield env.timeout(due - started)
+
+    def _cycle(self, now: float) -> None:
+        self._catch_up(now)
+        self._update_priorities(now)
+        self._publish()
+        waiting = any(person.advertised for person in self.submitters.values())
+        if not waiting and not (self.ghosts and self.ghosts[0].at_s <= now):
+            return
+        self._matched = []
+        cycle = self._serve(now)
+        self._fill()
+        self.collector.end_cycle()
+        self.recorder.cycles.append((now, cycle))
+        if not cycle.matched:
+            self._check_stalled()
+
+    def _update_priorities(self, now: float) -> None:
+        """Decay the priorities and charge what was used since the last cycle (fact sheet §1.3)."""
+        elapsed, self._last_cycle_s = now - self._last_cycle_s, now
+        halflife = self.policy.priority_halflife
+        for person in self.submitters.values():
+            if elapsed > 0 and (person.charged or person.priority > 0.5):
+                person.priority = decayed(person.priority, person.charged, elapsed, halflife)
+            person.charged = person.usage
+
+    def _publish(self) -> None:
+        """Let the changes that have reached the collector be seen."""
+        if self._changes:
+            for machine in self._changes:
+                self._settle(machine)
+            self._changes = [machine for machine in self._changes if machine.due_s < FOREVER]
+
+    def _settle(self, machine: Machine) -> None:
+        """Let a change be seen if it has reached the collector; a dead machine sends nothing more."""
+        if not machine.alive:
+            machine.due_s = FOREVER
+        elif machine.due_s <= self.env.now:
+            machine.due_s = FOREVER
+            self.collector.show(machine, machine.state)
+
+    def _serve(self, now: float) -> Cycle:
+        observers = self._observers(now)
+        probe = self._probe if observers else None
+        if self._limited:
+            self.negotiator.ledger.count(
+                claim.limits
+                for machine in self.machines.values()
+                for claim in machine.claims.values()
+                if claim.limits
+            )
+        unix = self.start_unix + now
+        preemption = self._preemption(now) if self._preempts else None
+        if not self.groups:
+            return self.negotiator.negotiate(
+                self.submitters.values(),
+                self._weight,
+                unix,
+                self._schedd,
+                preemption=preemption,
+                observers=observers,
+                probe=probe,
+            )
+        return self._serve_groups(unix, preemption, observers, probe)
+
+    def _serve_groups(
+        self,
+        unix: float,
+        preemption: Preemption | None,
+        observers: list[Submitter],
+        probe: Callable[[Submitter, float, float], None] | None,
+    ) -> Cycle:
+        """Serve accounting groups one after another within their allocations (fact sheet §1.9)."""
+        members: dict[str, list[Submitter]] = {name: [] for name in (ROOT, *self.policy.groups)}
+        for person in self.submitters.values():
+            members[person.group].append(person)
+        total = Cycle(self.collector.count)
+        barred: set[str] = set()
+        for turn in range(GROUP_ROUNDS):
+            usage = {name: sum(person.usage for person in people) for name, people in members.items()}
+            demand = {
+                name: usage[name] + (0.0 if name in barred else sum(_demand(person) for person in people))
+                for name, people in members.items()
+            }
+            given = allocate(self.groups, demand, self._weight, root_accepts=self.policy.group_accept_surplus)
+            before = total.matched
+            for name in serving_order(given, usage):
+                if given[name] <= usage[name] or name in barred:
+                    continue
+                cycle = self.negotiator.negotiate(
+                    members[name],
+                    self._weight,
+                    unix,
+                    self._schedd,
+                    quota=given[name],
+                    preemption=preemption,
+                    observers=[person for person in observers if person in members[name]] if not turn else (),
+                    probe=probe if not turn else None,
+                )
+                self._fill()
+                _add(total, cycle)
+                if not cycle.matched:
+                    barred.add(name)
+            if total.matched == before:
+                break
+        again = [
+            person
+            for group in self.groups
+            if group.autoregroup or self.policy.group_autoregroup
+            for person in members[group.name]
+        ]
+        if again:
+            people = [*members[ROOT], *again]
+            _add(total, self.negotiator.negotiate(people, self._weight, unix, self._schedd))
+        return total
+
+    def _check_stalled(self) -> None:
+        """End the run where nothing runs, nothing is to come, and nothing that waits fits anything there is."""
+        if (
+            self._busy
+            or self._ahead
+            or self.patient
+            or self.ghosts
+            or self._changes
+            or self._stale
+            or self._times[self._next] < FOREVER
+            or any(
+                ready_s > self.env.now
+                for machine in self.machines.values()
+                for ready_s in machine.pollable_s.values()
+            )
+            or any(
+                self.table.varies(queue.cluster, machine.kind)
+                for person in self.submitters.values()
+                for queue in person.waiting.values()
+                for machine in self.machines.values()
+            )
+        ):
+            return
+        if not self._finished.triggered:
+            self._finished.succeed()
+
+    def _deliver(self, person: Submitter, cluster: Autocluster, machine: Machine) -> bool:
+        """Give a match to the schedd; False if its job has started meanwhile or the startd refuses."""
+        if self._matched and self._matched[-1][0] is not person:
+            self._fill()  # the submitter before has long filled its machines when the next one's matches arrive
+        if cluster.id not in person.waiting or not self._claimable(cluster, machine):
+            return False
+        claim = self._carve(person, cluster, machine)
+        self._changed(machine)
+        self._start(claim, self._pop(person, cluster), "match", self._match_delay())
+        self._matched.append((person, machine))
+        return True
+
+    def _match_delay(self) -> float:
+        tail = self.policy.match_to_start_tail
+        return self.policy.match_to_start + (tail * self.streams.delays.exponential() if tail else 0.0)
+
+    def _claimable(self, cluster: Autocluster, machine: Machine) -> bool:
+        now = self.env.now
+        if not machine.alive or machine.draining or now >= machine.retire_s:
+            return False
+        if machine.pollable_s and cluster.gpus:
+            return self._ready_picks(cluster, machine) is not None and self.table.fits(
+                cluster, machine.state, self.start_unix + now
+            )
+        return self.table.fits(cluster, machine.state, self.start_unix + now)
+
+    def _ready_picks(self, cluster: Autocluster, machine: Machine) -> tuple[int, ...] | None:
+        """The devices that the startd would give, as places among the free ones; None if too few are ready (23.x)."""
+        now, pollable = self.env.now, machine.pollable_s
+        for place, ready_s in list(pollable.items()):
+            if ready_s <= now:
+                del pollable[place]
+        suits = self.matcher.device_suits
+        fitting = [
+            index
+            for index, place in enumerate(machine.free)
+            if place not in pollable and suits(cluster, machine.devices[place])
+        ]
+        return tuple(fitting[: cluster.gpus]) if len(fitting) >= cluster.gpus else None
+
+    def _fill(self) -> None:
+        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2)."""
+        if not self._matched:
+            return
+        matched, self._matched = self._matched, []
+        if not self.policy.claim_leftovers:
+            return
+        open_machines = [
+            (person, machine)
+            for person, machine in matched
+            if machine.kind.partitionable and machine.state.open and person.waiting
+        ]
+        while open_machines:
+            still_open = []
+            for person, machine in open_machines:
+                queue = next(
+                    (queue for queue in person.in_order() if self._claimable(queue.cluster, machine)), None
+                )
+                if queue is not None:
+                    cluster = queue.cluster
+                    claim = self._carve(person, cluster, machine)
+                    self._changed(machine)
+                    self._start(claim, self._pop(person, cluster), "leftover", self._match_delay())
+                    if machine.state.open:
+                        still_open.append((person, machine))
+            open_machines = still_open
+
+    # --- claims
+
+    def _carve(self, person: Submitter, cluster: Autocluster, machine: Machine) -> Claim:
+        """Make a dynamic slot for a job, or take a static one."""
+        if machine.due_s <= self.env.now:
+            self._settle(machine)
+        carving = self.table.carve(cluster, machine.state)
+        if machine.pollable_s and carving.picks:
+            ready = self._ready_picks(cluster, machine)
+            if ready is not None and ready != carving.picks and machine.kind.partitionable:
+                carving = self.table.carve_devices(cluster, machine.state, ready)
+        places: tuple[int, ...] = ()
+        if carving.picks:
+            free = machine.free
+            places = tuple([free[pick] for pick in carving.picks])
+            machine.free = [place for place in free if place not in places]
+        machine.state = carving.rest
+        machine.slots_made += 1
+        self._claims += 1
+        rank = self.matcher.slot_rank(cluster, machine.kind) if self._preempts else 0.0
+        claim = Claim(
+            machine,
+            person,
+            carving.shape,
+            places,
+            self.env.now,
+            self._claims,
+            machine.slots_made,
+            cluster.limits,
+            rank,
+        )
+        machine.claims[self._claims] = claim
+        person.usage += carving.shape.weight
+        return claim
+
+    def _changed(self, machine: Machine) -> None:
+        """Note that a machine's resources changed: its ad reaches the collector a little later."""
+        if machine.due_s < FOREVER:
+            return
+        policy = self.policy
+        low = policy.update_delay_low
+        spread = policy.update_delay_high - low
+        machine.due_s = self.env.now + low + (spread * self.streams.delays.uniform() if spread else 0.0)
+        self._changes.append(machine)
+
+    def _start(self, claim: Claim, job: Job, origin: str, delay_s: float) -> None:
+        env = self.env
+        now = env.now
+        claim.job = job
+        claim.began_s = now
+        claim.active_s = now + delay_s
+        claim.serial += 1
+        job.claim = claim
+        job.starts += 1
+        self._busy += 1
+        setup = self.policy.image_start
+        if self.delivery is not None:
+            setup += self.delivery.start(claim.machine, job, now)
+        claim.attempt = self.recorder.start(job, claim, origin, now, now + delay_s + setup)
+        length = job.run_s - job.done_s
+        if self.speeds:
+            length /= self._speed(claim)
+        outcome = "done"
+        if length > job.limit_s:
+            length, outcome = job.limit_s, "held"
+        length += delay_s + setup + self.policy.run_overhead
+        timeout = simpy.Timeout(env, length, (claim, claim.serial, outcome))
+        assert timeout.callbacks is not None
+        timeout.callbacks.append(self._ended)
+
+    def _speed(self, claim: Claim) -> float:
+        """How much faster than recorded a job runs here [1]."""
+        if not claim.places or not self.speeds:
+            return 1.0
+        return self.speeds.get(claim.machine.models[claim.places[0]], 1.0)
+
+    def _ended(self, event: Any) -> None:
+        claim, serial, outcome = event.value
+        job = claim.job
+        if claim.serial != serial or job is None:
+            return  # the attempt was cut short
+        now = self.env.now
+        self._catch_up(now)
+        self.recorder.end(claim.attempt, now, outcome)
+        claim.job = job.claim = None
+        self._busy -= 1
+        self.unfinished -= 1
+        if not self._reuse(claim, now):
+            self._let_go(claim)
+        if not self.unfinished:
+            self._check_finished()
+
+    def _reuse(self, claim: Claim, now: float) -> bool:
         """Start the submitter's next job that fits the claim's slot as it is (fact sheet §2.3)."""
-        policy, machine, now = self.policy, claim.machine, self.env.now
-        age = now - claim.born_s
-        if not policy.claim_reuse or not machine.alive or now >= machine.retire_s or machine.draining:
+        policy, machine, person = self.policy, claim.machine, claim.person
+        if (
+            not person.waiting
+            or not policy.claim_reuse
+            or claim.heir is not None
+            or machine.draining
+            or now >= machine.retire_s
+            or not machine.alive
+        ):
             return False
-        if policy.claim_worklife == 0 or 0 <= policy.claim_worklife < age:
+        worklife = policy.claim_worklife
+        if worklife == 0 or 0 <= worklife < now - claim.born_s:
             return False
-        fits = self.matcher.dynamic_fits
-        for cluster in claim.submitter.idle_clusters():
-            if cluster.limits == claim.limits and fits(
-                cluster, machine.kind, claim.size, self.start_unix + now
+        unix = self.start_unix + now
+        for queue in person.in_order():
+            cluster = queue.cluster
+            if (
+                cluster.limits == claim.limits
+                and self.table.reusable(cluster, claim.shape, unix)
+                and (not self._preempts or self.matcher.slot_rank(cluster, machine.kind) >= claim.job_rank)
             ):
-                slow = float(self.streams.delays.random()) < policy.reuse_slow_share
-                delay = policy.reuse_to_start + (policy.reuse_slow_extra if slow else 0.0)
-                self._start(claim, claim.submitter.pop(cluster), "reuse", delay)
+                delay = policy.reuse_to_start
+                if policy.reuse_slow_share and self.streams.delays.uniform() < policy.reuse_slow_share:
+                    delay += policy.reuse_slow_extra
+                self._start(claim, self._pop(person, cluster), "reuse", delay)
                 return True
         return False
 
-    def _release(self, claim: Claim) -> None:
+    def _let_go(self, claim: Claim) -> None:
+        """Give a claim without a job to who preempted it, else its resources back to the machine."""
         machine = claim.machine
-        machine.claims.discard(claim)
-        claim.submitter.usage -= claim.size.cpus
-        machine.cpus += claim.size.cpus
-        machine.memory_mib += claim.size.memory_mib
-        machine.disk_mib += claim.size.disk_mib
-        machine.free_devices = sorted([*machine.free_devices, *claim.places])
-        if self.policy.device_release_poll:
-            # 23.9: a freed device can't be claimed before the startd's next poll (real-pool facts §7.3)
-            wait = self.policy.device_release_poll * float(self.streams.delays.random())
+        machine.claims.pop(claim.number, None)
+        claim.person.usage -= claim.shape.weight
+        if claim.heir is not None and machine.alive and not machine.draining:
+            self._inherit(claim)
+            return
+        self._disinherit(claim)
+        if not machine.alive:
+            return
+        if machine.due_s <= self.env.now:
+            self._settle(machine)
+        machine.state = self.table.give_back(machine, claim.shape, claim.places)
+        if self.policy.device_release_poll and claim.places:
+            # 23.x: a freed device can't be claimed before the startd's next poll (real-pool facts §7.3)
+            wait = self.policy.device_release_poll * self.streams.delays.uniform()
             for place in claim.places:
                 machine.pollable_s[place] = self.env.now + wait
-        self._changed(machine)
+        if machine.draining:
+            self._gone_if_empty(machine)
+        else:
+            self._changed(machine)
+
+    # --- preemption (fact sheet §1.7, §4.1)
+
+    def _preemption(self, now: float) -> Preemption | None:
+        """The claimed slots whose retirement time is over."""
+        retirement = self.policy.max_job_retirement
+        ripe = [
+            claim
+            for machine in self.machines.values()
+            if machine.alive and not machine.draining and machine.retire_s > now
+            for claim in machine.claims.values()
+            if claim.job is not None and claim.heir is None and now - claim.began_s >= retirement
+        ]
+        return Preemption(ripe, self._preemptible, self._preemption_rank) if ripe else None
+
+    def _preemptible(self, claim: Claim, person: Submitter, cluster: Autocluster) -> bool:
+        """PREEMPTION_REQUIREMENTS, with what the negotiator adds to both ads."""
+        text = self.policy.preemption_requirements
+        if text.lower() == "false":
+            return False
+        now = self.env.now
+        holder = claim.person
+        entered = self.start_unix + claim.began_s
+        slot: dict[str, str | float] = {
+            "RemoteUser": holder.name,
+            "RemoteOwner": holder.name,
+            "RemoteUserPrio": holder.effective,
+            "RemoteUserResourcesInUse": holder.usage,
+            "RemoteGroup": holder.group or "<none>",
+            "CurrentRank": claim.job_rank,
+            "State": "Claimed",
+            "Activity": "Busy",
+            "EnteredCurrentState": math.floor(self.start_unix + claim.born_s),
+            "EnteredCurrentActivity": math.floor(entered),
+            "JobStart": math.floor(entered),
+            "TotalJobRunTime": math.floor(now - claim.began_s),
+            "MyCurrentTime": math.floor(self.start_unix + now),
+        }
+        job: dict[str, str | float] = {
+            "SubmitterUserPrio": person.effective,
+            "SubmitterUserResourcesInUse": person.usage,
+            "SubmitterGroup": person.group or "<none>",
+            "User": person.name,
+        }
+        return self.matcher.preempts(
+            text, cluster, claim.shape.kind, claim.shape.size, slot, job, self.start_unix + now
+        )
+
+    def _preemption_rank(self, claim: Claim) -> float:
+        """PREEMPTION_RANK as by default: the worst user first, then the shortest loss (fact sheet §1.6)."""
+        return 1e6 * claim.person.effective - (self.env.now - claim.began_s)
+
+    def _preempt(self, person: Submitter, cluster: Autocluster, claim: Claim) -> bool:
+        """Let a match on a claimed slot push its job out."""
+        if cluster.id not in person.waiting or claim.job is None or not claim.machine.alive:
+            return False
+        claim.heir = self._pop(person, cluster)
+        serial = claim.serial
+        self._after(self.policy.vacate_time, lambda: self._evict(claim, serial))
+        return True
+
+    def _inherit(self, claim: Claim) -> None:
+        heir = claim.heir
+        assert heir is not None
+        claim.heir = None
+        machine, person, cluster = claim.machine, heir.queue.person, heir.cluster
+        self._claims += 1
+        rank = self.matcher.slot_rank(cluster, machine.kind)
+        machine.slots_made += 1
+        fresh = Claim(
+            machine,
+            person,
+            claim.shape,
+            claim.places,
+            self.env.now,
+            self._claims,
+            machine.slots_made,
+            cluster.limits,
+            rank,
+        )
+        machine.claims[fresh.number] = fresh
+        person.usage += fresh.shape.weight
+        self._start(fresh, heir, "match", self._match_delay())
+
+    def _disinherit(self, claim: Claim) -> None:
+        """Send back the job that waited for this claim."""
+        heir, claim.heir = claim.heir, None
+        if heir is not None:
+            self._requeue(heir)
 
     # --- ghost probes
 
-    def _observers(self) -> list[Submitter]:
-        now = self.env.now
-        return [
-            self.submitter(name) for name in dict.fromkeys(g.submitter for g in self.ghosts if g.at_s <= now)
-        ]
+    def _observers(self, now: float) -> list[Submitter]:
+        if not self.ghosts or self.ghosts[0].at_s > now:
+            return []
+        names = dict.fromkeys(ghost.submitter for ghost in self.ghosts if ghost.at_s <= now)
+        return [self.submitter(name) for name in names]
 
-    def _probe(self, person: Submitter, limit: float, now: float, offers: Offers) -> None:
+    def _probe(self, person: Submitter, limit: float, now: float) -> None:
         """Let a submitter's ghosts look for a slot at its turn; one that finds one is answered and takes nothing."""
-        elapsed, fits = now - self.start_unix, self.matcher.fits
-        for ghost in [
-            ghost for ghost in self.ghosts if ghost.submitter == person.name and ghost.at_s <= elapsed
-        ]:
-            if limit > 0 and any(fits(ghost.cluster, kind, left, now) for kind, left in offers.states):
-                self.ghosts.remove(ghost)
+        elapsed = now - self.start_unix
+        answers: dict[int, bool] = {}
+        waiting: list[Ghost] = []
+        for ghost in self.ghosts:
+            if ghost.submitter != person.name or ghost.at_s > elapsed:
+                waiting.append(ghost)
+                continue
+            cluster = ghost.cluster
+            if cluster.id not in answers:
+                answers[cluster.id] = limit > 0 and self._would_match(cluster, now)
+            if answers[cluster.id]:
                 self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, elapsed))
+            else:
+                waiting.append(ghost)
+        self.ghosts = waiting
         self._check_finished()
+
+    def _would_match(self, cluster: Autocluster, now: float) -> bool:
+        """Whether the best slot for such a job would take it; 23.x may refuse although its ad shows a device."""
+        for entry in self.collector.candidates(cluster, now).ranked:
+            state = entry[4]
+            if state.machines and self.table.fits(cluster, state, now):
+                return self._claimable(cluster, state.machines[0])
+        return False
+
+
+def _order(pair: tuple[Job, str]) -> tuple[float, int, int]:
+    return pair[0].order
+
+
+def _submitted(job: Job) -> float:
+    return job.submitted_s
+
+
+def _demand(person: Submitter) -> float:
+    """What a submitter's idle jobs ask for [weighted cores]."""
+    return sum(queue.cluster.cpus * len(queue.heap) for queue in person.waiting.values())
+
+
+def _add(total: Cycle, part: Cycle) -> None:
+    total.considered += part.considered
+    total.matched += part.matched
+    total.rejected += part.rejected
+    total.spins += part.spins
+    for name, count in part.by_submitter.items():
+        total.by_submitter[name] = total.by_submitter.get(name, 0) + count

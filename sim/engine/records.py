@@ -1,9 +1,9 @@
-"""What a run writes down: rows while it goes, frames when it has ended."""
+"""What a run writes down: columns while it goes, frames when it has ended."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,13 @@ import pandas as pd
 from sim.engine.entities import Claim, Job
 from sim.engine.negotiator import Cycle
 from sim.schema import conform
+
+ORIGINS = ("match", "leftover", "reuse", "running")
+OUTCOMES = ("running", "done", "failed", "evicted", "lost", "held", "removed", "unstarted")
+_ORIGIN = {name: code for code, name in enumerate(ORIGINS)}
+_OUTCOME = {name: code for code, name in enumerate(OUTCOMES)}
+_DONE, _UNSTARTED = _OUTCOME["done"], _OUTCOME["unstarted"]
+_VACATED = (_OUTCOME["evicted"], _OUTCOME["lost"])
 
 
 class ProbeResult(NamedTuple):
@@ -22,143 +29,207 @@ class ProbeResult(NamedTuple):
     started_s: float
 
 
-@dataclass(slots=True)
+class Attempt(NamedTuple):
+    """An attempt: times in seconds since the run began, `ended_s` missing (None) while it runs."""
+
+    job: Job
+    number: int
+    ready_s: float
+    matched_s: float
+    executing_s: float
+    ended_s: float | None
+    claim: Claim
+    places: tuple[int, ...]
+    origin: str
+    outcome: str
+
+
 class Recorder:
-    """The rows of one run; a row of `attempts` is mutable until the attempt has ended."""
+    """The rows of one run, attempts as columns."""
 
-    attempts: list[list[Any]] = field(default_factory=list)
-    cycles: list[tuple[float, Cycle, int]] = field(default_factory=list)
-    probes: list[ProbeResult] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.cycles: list[tuple[float, Cycle]] = []
+        self.probes: list[ProbeResult] = []
+        self._jobs: list[Job] = []
+        self._claims: list[Claim] = []
+        self._numbers = array("q")
+        self._ready_s, self._matched_s, self._executing_s, self._ended_s = (array("d") for _ in range(4))
+        self._origins, self._outcomes = bytearray(), bytearray()
 
-    def start(self, job: Job, claim: Claim, origin: str, matched_s: float, started_s: float) -> int:
+    def start(self, job: Job, claim: Claim, origin: str, matched_s: float, executing_s: float) -> int:
         """Write down the start of an attempt and give its number."""
-        self.attempts.append(
-            [job, job.starts, job.ready_s, matched_s, started_s, None, claim, claim.places, origin, "running"]
-        )
-        return len(self.attempts) - 1
+        self._jobs.append(job)
+        self._claims.append(claim)
+        self._numbers.append(job.starts)
+        self._ready_s.append(job.ready_s)
+        self._matched_s.append(matched_s)
+        self._executing_s.append(executing_s)
+        self._ended_s.append(np.nan)
+        self._origins.append(_ORIGIN[origin])
+        self._outcomes.append(0)
+        return len(self._jobs) - 1
 
     def end(self, number: int, ended_s: float, outcome: str) -> None:
         """Write down how an attempt ended."""
-        row = self.attempts[number]
-        row[5], row[9] = ended_s, outcome
+        self._ended_s[number] = ended_s
+        self._outcomes[number] = _OUTCOME[outcome]
 
     def undo(self, number: int) -> None:
         """Mark an attempt that never reached its start (its machine went away before)."""
-        self.attempts[number][9] = "unstarted"
+        self._outcomes[number] = _UNSTARTED
+
+    def executing(self, number: int) -> float:
+        """When the program of an attempt begins [s]."""
+        return self._executing_s[number]
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """All attempts, those that never started among them."""
+        return [
+            Attempt(
+                job,
+                number,
+                ready_s,
+                matched_s,
+                executing_s,
+                None if np.isnan(ended_s) else ended_s,
+                claim,
+                claim.places,
+                ORIGINS[origin],
+                OUTCOMES[outcome],
+            )
+            for job, number, ready_s, matched_s, executing_s, ended_s, claim, origin, outcome in zip(
+                self._jobs,
+                self._numbers,
+                self._ready_s,
+                self._matched_s,
+                self._executing_s,
+                self._ended_s,
+                self._claims,
+                self._origins,
+                self._outcomes,
+                strict=True,
+            )
+        ]
+
+    def attempts_frame(self, jobs: pd.DataFrame, start_unix: float) -> pd.DataFrame:
+        """The frame "attempts" of a run; `jobs` is the frame the workload was read from."""
+        outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
+        kept = np.flatnonzero(outcomes != _UNSTARTED)
+        places = [self._jobs[place].row for place in kept]
+        claims = [self._claims[place] for place in kept]
+        first = [claim.places[0] if claim.places else None for claim in claims]
+
+        def times(column: array[float]) -> pd.Series:
+            return at(start_unix, np.asarray(column, dtype="float64")[kept])
+
+        frame = pd.DataFrame(
+            {
+                "job_id": jobs["job_id"].to_numpy()[places],
+                "schedd": jobs["schedd"].to_numpy()[places],
+                "submitter": jobs["submitter"].to_numpy()[places],
+                "attempt": np.asarray(self._numbers)[kept] if len(kept) else np.array([], dtype="int64"),
+                "ready_at": times(self._ready_s),
+                "matched_at": times(self._matched_s),
+                "started_at": times(self._matched_s),
+                "executing_at": times(self._executing_s),
+                "ended_at": times(self._ended_s),
+                "slot": [f"slot1_{claim.slot}@{claim.machine.name}" for claim in claims],
+                "machine": [claim.machine.host for claim in claims],
+                "site": [claim.machine.site for claim in claims],
+                "device_ids": [
+                    ",".join(claim.machine.device_ids[p] for p in claim.places) for claim in claims
+                ],
+                "device_model": [
+                    None if p is None else c.machine.models[p] for p, c in zip(first, claims, strict=True)
+                ],
+                "capability": [
+                    np.nan if p is None else c.machine.capabilities[p]
+                    for p, c in zip(first, claims, strict=True)
+                ],
+                "cpus": [claim.shape.size.cpus for claim in claims],
+                "memory_mib": [claim.shape.size.memory_mib for claim in claims],
+                "gpus": [len(claim.places) for claim in claims],
+                "origin": [ORIGINS[self._origins[place]] for place in kept],
+                "outcome": [OUTCOMES[self._outcomes[place]] for place in kept],
+            }
+        )
+        return conform(frame, "attempts")
+
+    def jobs_frame(
+        self, jobs: pd.DataFrame, start_unix: float, end_s: float, *, clock: str = "shadow"
+    ) -> pd.DataFrame:
+        """The frame "jobs" as the run left it: first start, last start, end, status; censored at the run's end.
+
+        clock : what a start is: ``shadow`` (the schedd has the slot; JobStartDate) or ``execution`` (user code begins)
+        """
+        count = len(jobs)
+        first, last, executing, done = (np.full(count, np.nan) for _ in range(4))
+        starts, vacated = np.zeros(count), np.zeros(count)
+        status = np.full(count, "idle", dtype=object)
+        outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
+        kept = np.flatnonzero(outcomes != _UNSTARTED)
+        if len(kept):
+            rows = np.array([self._jobs[place].row for place in kept])
+            ended, code = outcomes[kept], np.asarray(self._ended_s)[kept]
+            begins = np.asarray(self._matched_s if clock == "shadow" else self._executing_s)[kept]
+            first[rows[::-1]] = begins[::-1]
+            last[rows] = np.asarray(self._matched_s)[kept]
+            executing[rows] = np.asarray(self._executing_s)[kept]
+            np.add.at(starts, rows, 1)
+            np.add.at(vacated, rows[np.isin(ended, _VACATED)], 1)
+            done[rows[ended == _DONE]] = code[ended == _DONE]
+            for outcome, named in (("running", "running"), ("held", "held"), ("removed", "removed")):
+                status[rows[ended == _OUTCOME[outcome]]] = named
+            status[rows[ended == _DONE]] = "completed"
+        frame = jobs.copy().reset_index(drop=True)
+        frame["seen_at"] = at(start_unix, [end_s] * count)
+        frame["first_started_at"] = at(start_unix, first)
+        frame["started_at"] = at(start_unix, last)
+        frame["executing_at"] = at(start_unix, executing)
+        frame["completed_at"] = at(start_unix, done)
+        frame["status"] = status
+        frame["n_starts"] = starts.astype("int64")
+        frame["n_vacates"] = vacated.astype("int64")
+        frame["slot"] = None
+        return conform(frame, "jobs")
+
+    def cycles_frame(self, start_unix: float) -> pd.DataFrame:
+        """The frame "cycles" of a run."""
+        cycles = [cycle for _, cycle in self.cycles]
+        frame = pd.DataFrame(
+            {
+                "negotiator": "simulated",
+                "started_at": at(start_unix, [started for started, _ in self.cycles]),
+                "duration_s": 0.0,
+                "considered": [cycle.considered for cycle in cycles],
+                "matched": [cycle.matched for cycle in cycles],
+                "rejected": [cycle.rejected for cycle in cycles],
+                "spins": [cycle.spins for cycle in cycles],
+                "slots": [cycle.slots for cycle in cycles],
+                "by_submitter": [json.dumps(cycle.by_submitter) for cycle in cycles],
+            }
+        )
+        return conform(frame, "cycles")
+
+    def probes_frame(self, start_unix: float, end_s: float) -> pd.DataFrame:
+        """Ghost probes: label, at, wait_s [s] and whether it was answered; an unanswered one is censored at the end."""
+        started = np.array([probe.started_s for probe in self.probes], dtype="float64")
+        asked = np.array([probe.at_s for probe in self.probes], dtype="float64")
+        return pd.DataFrame(
+            {
+                "label": pd.Series([probe.label for probe in self.probes], dtype="str"),
+                "at": at(start_unix, asked),
+                "wait_s": np.where(np.isnan(started), end_s - asked, started - asked),
+                "started": ~np.isnan(started),
+            }
+        )
 
 
-def at(start_unix: float, seconds: np.ndarray | list[float] | pd.Series) -> pd.Series:
+def at(start_unix: float, seconds: np.ndarray | list[float] | pd.Series | Any) -> pd.Series:
     """Times of a run [s since its start] as UTC times; NaN becomes missing."""
     values = np.asarray(seconds, dtype="float64") + start_unix
     whole = np.where(np.isnan(values), np.iinfo("int64").min, np.round(np.nan_to_num(values) * 1e6)).astype(
         "int64"
     )
     return pd.Series(whole.view("datetime64[us]")).dt.tz_localize("UTC")
-
-
-def attempts_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float) -> pd.DataFrame:
-    """The frame "attempts" of a run; `jobs` is the frame the workload was read from."""
-    rows = [row for row in recorder.attempts if row[9] != "unstarted"]
-    places = [row[0].row for row in rows]
-    claims: list[Claim] = [row[6] for row in rows]
-    first = [claim.places[0] if claim.places else None for claim in claims]
-    frame = pd.DataFrame(
-        {
-            "job_id": jobs["job_id"].to_numpy()[places],
-            "schedd": jobs["schedd"].to_numpy()[places],
-            "submitter": jobs["submitter"].to_numpy()[places],
-            "attempt": [row[1] for row in rows],
-            "ready_at": at(start_unix, [row[2] for row in rows]),
-            "matched_at": at(start_unix, [row[3] for row in rows]),
-            "started_at": at(start_unix, [row[3] for row in rows]),
-            "executing_at": at(start_unix, [row[4] for row in rows]),
-            "ended_at": at(start_unix, [np.nan if row[5] is None else row[5] for row in rows]),
-            "slot": [f"slot1_{claim.number}@{claim.machine.name}" for claim in claims],
-            "machine": [claim.machine.host for claim in claims],
-            "site": [claim.machine.site for claim in claims],
-            "device_ids": [",".join(claim.machine.device_ids[p] for p in claim.places) for claim in claims],
-            "device_model": [
-                None if p is None else c.machine.models[p] for p, c in zip(first, claims, strict=True)
-            ],
-            "capability": [
-                np.nan if p is None else c.machine.capabilities[p] for p, c in zip(first, claims, strict=True)
-            ],
-            "cpus": [claim.size.cpus for claim in claims],
-            "memory_mib": [claim.size.memory_mib for claim in claims],
-            "gpus": [len(claim.places) for claim in claims],
-            "origin": [row[8] for row in rows],
-            "outcome": [row[9] for row in rows],
-        }
-    )
-    return conform(frame, "attempts")
-
-
-def jobs_frame(
-    recorder: Recorder, jobs: pd.DataFrame, start_unix: float, end_s: float, *, clock: str = "shadow"
-) -> pd.DataFrame:
-    """The frame "jobs" as the run left it: first start, last start, end, status; censored at the run's end.
-
-    clock : what a start is: ``shadow`` (the schedd has the slot; JobStartDate) or ``execution`` (user code begins)
-    """
-    count = len(jobs)
-    begins = 3 if clock == "shadow" else 4
-    first, last, executing, done, starts = (np.full(count, np.nan) for _ in range(5))
-    starts[:] = 0
-    vacated = np.zeros(count)
-    for row in recorder.attempts:
-        if row[9] == "unstarted":
-            continue
-        place = row[0].row
-        starts[place] += 1
-        if np.isnan(first[place]):
-            first[place] = row[begins]
-        last[place], executing[place] = row[3], row[4]
-        if row[9] == "done":
-            done[place] = row[5]
-        elif row[9] in {"evicted", "lost"}:
-            vacated[place] += 1
-    frame = jobs.copy()
-    frame = frame.reset_index(drop=True)
-    frame["seen_at"] = at(start_unix, [end_s] * count)
-    frame["first_started_at"] = at(start_unix, first)
-    frame["started_at"] = at(start_unix, last)
-    frame["executing_at"] = at(start_unix, executing)
-    frame["completed_at"] = at(start_unix, done)
-    running = ~np.isnan(last) & np.isnan(done)
-    frame["status"] = np.where(~np.isnan(done), "completed", np.where(running, "running", "idle"))
-    frame["n_starts"] = starts.astype("int64")
-    frame["n_vacates"] = vacated.astype("int64")
-    frame["slot"] = None
-    return conform(frame, "jobs")
-
-
-def cycles_frame(recorder: Recorder, start_unix: float) -> pd.DataFrame:
-    """The frame "cycles" of a run."""
-    frame = pd.DataFrame(
-        {
-            "negotiator": "simulated",
-            "started_at": at(start_unix, [row[0] for row in recorder.cycles]),
-            "duration_s": 0.0,
-            "considered": [row[1].considered for row in recorder.cycles],
-            "matched": [row[1].matched for row in recorder.cycles],
-            "rejected": [row[1].rejected for row in recorder.cycles],
-            "spins": [row[1].spins for row in recorder.cycles],
-            "slots": [row[2] for row in recorder.cycles],
-            "by_submitter": [json.dumps(row[1].by_submitter) for row in recorder.cycles],
-        }
-    )
-    return conform(frame, "cycles")
-
-
-def probes_frame(recorder: Recorder, start_unix: float, end_s: float) -> pd.DataFrame:
-    """Ghost probes: label, at, wait_s [s] and whether it was answered; an unanswered one is censored at the end."""
-    started = np.array([probe.started_s for probe in recorder.probes], dtype="float64")
-    asked = np.array([probe.at_s for probe in recorder.probes], dtype="float64")
-    return pd.DataFrame(
-        {
-            "label": pd.Series([probe.label for probe in recorder.probes], dtype="str"),
-            "at": at(start_unix, asked),
-            "wait_s": np.where(np.isnan(started), end_s - asked, started - asked),
-            "started": ~np.isnan(started),
-        }
-    )

@@ -17,8 +17,9 @@ import sim
 from sim.classads.matching import Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
-from sim.engine.pool import Ghost, Pool, Session, Streams
-from sim.engine.records import attempts_frame, cycles_frame, jobs_frame, probes_frame
+from sim.engine.pool import Ghost, Pool, Session
+from sim.engine.slots import post_job_rank
+from sim.engine.streams import Streams
 from sim.engine.supply import Stay, fixed_stays, recorded_stays
 from sim.errors import InputError
 from sim.policy import effective_policy
@@ -192,27 +193,33 @@ class Plan:
         pool = Pool(
             [(_job(job, self.matcher, start), job.submitter) for job in self.jobs if not job.running_on],
             [_session(stay, self.matcher, start) for stay in self.stays],
+            running=[
+                (_job(job, self.matcher, start), job.submitter, job.running_on.split("@", 1)[-1])
+                for job in self.jobs
+                if job.running_on
+            ],
             matcher=self.matcher,
             policy=self.policy,
             start_unix=start,
             streams=Streams.of(seed),
+            priorities=_priorities(record),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
             ],
         )
-        lost = _place_running(pool, [job for job in self.jobs if job.running_on], self.matcher)
         end_s = pool.run(
             horizon, (lambda share: progress(0.05 + 0.95 * share, "simulating")) if progress else None
         )
         used = sorted(job.row for job in self.jobs if not job.running_on)
-        whole = jobs_frame(pool.recorder, record.jobs, start, horizon, clock=record.clock)
+        told = pool.recorder
+        whole = told.jobs_frame(record.jobs, start, horizon, clock=record.clock)
         return Run(
             jobs=whole.iloc[used].reset_index(drop=True),
-            attempts=attempts_frame(pool.recorder, record.jobs, start),
-            cycles=cycles_frame(pool.recorder, start),
-            probes=probes_frame(pool.recorder, start, end_s),
+            attempts=told.attempts_frame(record.jobs, start),
+            cycles=told.cycles_frame(start),
+            probes=told.probes_frame(start, end_s),
             manifest=_manifest(self.scenario, record, seed, self.jobs, horizon)
-            | {"policy": self.policy.model_dump(), "running_not_placed": lost},
+            | {"policy": self.policy.model_dump(), "running_not_placed": pool.not_placed},
             observed=record.jobs.iloc[used].reset_index(drop=True),
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
@@ -254,17 +261,9 @@ def _manifest(
     }
 
 
-def _place_running(pool: Pool, jobs: list[RecordedJob], matcher: Matcher) -> int:
-    """Put the jobs that were running when the run begins on their machines; give how many found no place."""
-    lost = 0
-    for job in jobs:
-        entity = Job(job.row, job.order, matcher.autocluster(job.ad), 0.0, job.run_s)
-        lost += not pool.place(entity, job.submitter, job.running_on.split("@", 1)[-1])
-    return lost
-
-
 def _job(job: RecordedJob, matcher: Matcher, start: float) -> Job:
-    return Job(job.row, job.order, matcher.autocluster(job.ad), job.submitted - start, job.run_s)
+    submitted = 0.0 if job.running_on else job.submitted - start
+    return Job(job.row, job.order, matcher.autocluster(job.ad), submitted, job.run_s)
 
 
 def _session(stay: Stay, matcher: Matcher, start: float) -> Session:
@@ -284,6 +283,7 @@ def _session(stay: Stay, matcher: Matcher, start: float) -> Session:
         total=Remainder(stay.cpus, stay.memory_mib, stay.disk_mib, device_kinds),
         retire_s=stay.retire - start,
         die_s=stay.die - start,
+        rank=post_job_rank(matcher.kflops(stay.ad), 1.0),
     )
     return Session(machine, max(0.0, stay.up - start), stay.down - start, stay.ending)
 
@@ -296,6 +296,20 @@ def _factors(record: Recording) -> dict[str, float]:
         for name, factor in people.groupby("submitter")["factor"].last().items()
         if factor > 0
     }
+
+
+def _priorities(record: Recording) -> dict[str, float]:
+    """The real priorities that the negotiator told last before the run's start."""
+    told = record.priorities
+    people = told[~told["is_group"].astype(bool) & (told["seen_at"] <= _moment(record.start))]
+    people = people.dropna(subset=["real_priority"]).sort_values("seen_at")
+    return {
+        str(name): float(value) for name, value in people.groupby("submitter")["real_priority"].last().items()
+    }
+
+
+def _moment(unix: float) -> pd.Timestamp:
+    return pd.Timestamp(unix, unit="s", tz="UTC")
 
 
 def _ghosts(probe: Probe, matcher: Matcher, ad: str, horizon: float) -> list[Ghost]:

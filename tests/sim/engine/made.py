@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sim.classads.matching import Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
-from sim.engine.pool import Ghost, Pool, Session, Streams
+from sim.engine.pool import Ghost, Pool, Session
+from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 
 START = 1_795_000_000.0
@@ -139,7 +140,7 @@ class Made:
 
 def attempts(pool: Pool) -> list[tuple[str, float, float | None, str, str, tuple[int, ...]]]:
     """The attempts as (submitter, start, end, origin, outcome, places of devices)."""
-    return [(row[6].submitter.name, row[4], row[5], row[8], row[9], row[7]) for row in pool.recorder.attempts]
+    return [(row[6].person.name, row[4], row[5], row[8], row[9], row[7]) for row in pool.recorder.attempts]
 
 
 def by_origin(pool: Pool) -> dict[str, int]:

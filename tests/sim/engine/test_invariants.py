@@ -44,8 +44,8 @@ def test_nothing_is_given_twice(hosts: list[tuple], jobs: list[tuple], seed: int
     check_cores(rows)
     assert all(person.usage >= 0 for person in pool.submitters.values())
     for machine in pool.machines.values():
-        held = sum(claim.size.cpus for claim in machine.claims)
-        assert not machine.alive or machine.cpus + held == pytest.approx(machine.total.cpus)
+        held = sum(claim.shape.size.cpus for claim in machine.claims.values())
+        assert not machine.alive or machine.state.left.cpus + held == pytest.approx(machine.total.cpus)
 
 
 def spans(rows: list, key: int) -> dict:  # type: ignore[type-arg]
@@ -82,8 +82,8 @@ def check_jobs(pool: Pool, rows: list) -> None:  # type: ignore[type-arg]
         1
         for person in pool.submitters.values()
         for queue in person.queues.values()
-        for job in queue
-        if job.starts == 0
+        for place in queue.heap
+        if pool.job(place).starts == 0
     )
     assert idle >= 0
 
@@ -96,7 +96,7 @@ def check_cores(rows: list) -> None:  # type: ignore[type-arg]
         for claim in claims:
             ends = [end for _, end, row in intervals if row[6] is claim]
             begins = [begin for begin, _, row in intervals if row[6] is claim]
-            events += [(min(begins), 1, claim.size.cpus), (max(ends), 0, -claim.size.cpus)]
+            events += [(min(begins), 1, claim.shape.size.cpus), (max(ends), 0, -claim.shape.size.cpus)]
         used = 0.0
         for _, _, change in sorted(events):
             used += change
