@@ -30,6 +30,7 @@ FIELDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
     "priority_halflife": ("negotiator", "PRIORITY_HALFLIFE", _seconds),
     "default_prio_factor": ("negotiator", "DEFAULT_PRIO_FACTOR", _seconds),
     "consider_preemption": ("negotiator", "NEGOTIATOR_CONSIDER_PREEMPTION", _flag),
+    "schedd_interval": ("schedd", "SCHEDD_INTERVAL", _seconds),
     "schedd_min_interval": ("schedd", "SCHEDD_MIN_INTERVAL", _seconds),
     "job_lease": ("schedd", "JOB_DEFAULT_LEASE_DURATION", _seconds),
     "claim_leftovers": ("schedd", "CLAIM_PARTITIONABLE_LEFTOVERS", _flag),

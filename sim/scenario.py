@@ -80,6 +80,7 @@ class PolicySection(_Section):
     negotiator_cycle_delay: Duration = 20.0
     negotiator_min_interval: Duration = 5.0
     cycle_overhead: Duration = 0.05
+    schedd_interval: Positive = 300.0
     schedd_min_interval: Duration = 5.0
     priority_halflife: Positive = 86400.0
     default_prio_factor: float = Field(default=1000.0, gt=0)
@@ -109,7 +110,7 @@ class PolicySection(_Section):
     update_delay_low: Duration = 1.0
     update_delay_high: Duration = 2.0
     match_to_start: Duration = 1.05
-    match_to_start_tail: Duration = 0.1
+    match_to_start_tail: Duration = 0.15
     reuse_to_start: Duration = 1.04
     reuse_slow_share: float = Field(default=1 / 3, ge=0, le=1)
     reuse_slow_extra: Duration = 1.03

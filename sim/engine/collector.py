@@ -84,8 +84,8 @@ class Collector:
         machine.taken = True
         self._taken.append(machine)
 
-    def end_cycle(self) -> None:
-        """Offer the machines again that were matched."""
+    def begin_cycle(self) -> None:
+        """Offer the machines again that were matched in the cycle before."""
         for machine in self._taken:
             machine.taken = False
             self.list(machine)

@@ -359,7 +359,6 @@ class Claim:
         number: int,
         slot: int,
         limits: str,
-        job_rank: float = 0.0,
     ) -> None:
         self.machine = machine
         self.person = person
@@ -370,7 +369,7 @@ class Claim:
         self.number = number
         self.slot = slot
         self.limits = limits
-        self.job_rank = job_rank
+        self.job_rank = 0.0
         self.job: Job | None = None
         self.attempt = -1
         self.serial = 0

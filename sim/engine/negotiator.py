@@ -6,7 +6,7 @@ A cycle looks at submitters and ads and hands each match to the schedd. It never
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
 from sim.classads.matching import Autocluster
@@ -221,52 +221,70 @@ class Negotiator:
         order = [(queue.heap[0], number) for number, queue in waiting.items() if wanted.get(number)]
         heapify(order)
         late = [number for number, count in wanted.items() if count and number not in waiting]
+        lists: dict[int, Candidates] = {}
+        matched = 0
         while order or late:
-            number = heappop(order)[1] if order else late.pop(0)
+            number = order[0][1] if order else late[0]
             queue = person.queues[number]
             cluster = queue.cluster
             cycle.considered += 1
-            cost = self._match(turn, cluster, now, schedd, cycle)
-            if cost is None:
+            found = lists.get(number)
+            if found is None:
+                found = lists[number] = self.collector.candidates(cluster, now)
+            taken = self._match(turn, cluster, found, now, schedd)
+            if taken is None:
                 cycle.rejected += 1
-                continue
-            turn.used += cost
-            person.charged += cost
-            wanted[number] -= 1
-            if wanted[number]:
-                if queue.heap:
-                    heappush(order, (queue.heap[0], number))
-                else:
+            else:
+                matched += taken
+                wanted[number] -= 1
+                if wanted[number] and order and queue.heap:
+                    heapreplace(order, (queue.heap[0], number))
+                    continue
+                if wanted[number]:
+                    if not order:
+                        continue
                     late.append(number)
+            if order:
+                heappop(order)
+            else:
+                late.pop(0)
+        cycle.matched += matched
+        if matched:
+            cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + matched
+        person.charged += turn.used
         return not turn.limited
 
     def _match(
-        self, turn: Turn, cluster: Autocluster, now: float, schedd: Schedd, cycle: Cycle
-    ) -> float | None:
-        """Match one request; give what it is charged [weighted cores], None if there is no slot for it."""
-        if cluster.limits and not self.ledger.permits(cluster.limits):
+        self, turn: Turn, cluster: Autocluster, found: Candidates, now: float, schedd: Schedd
+    ) -> bool | None:
+        """Match one request and charge it; None if there is no slot for it, False if the match comes to nothing."""
+        limited = cluster.limits
+        if limited and not self.ledger.permits(limited):
             return None
-        found = self.collector.candidates(cluster, now)
         place = self._best(turn, cluster, found, now)
         if self._preemption is not None:
             victim = self._victim(turn, cluster, found, place, now)
             if victim is not None:
-                return self._take_over(turn, cluster, victim, schedd, cycle)
+                self._taken.add(victim.number)
+                turn.used += victim.shape.weight
+                taken = schedd.preempt(turn.person, cluster, victim)
+                if taken and limited:
+                    self.ledger.take(limited)
+                return taken
         if place is None:
             return None
         state = self._among_equals(turn, cluster, found, place, now)
-        machine = state.machines[self.ties.choice(len(state.machines))]
-        person = turn.person
+        machines = state.machines
+        machine = machines[self.ties.choice(len(machines))]
         self.collector.take(machine)
-        taken = schedd.deliver(person, cluster, machine)
-        if taken and cluster.limits:
-            self.ledger.take(cluster.limits)
-        cycle.matched += taken
-        cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + taken
+        turn.used += state.weight
+        taken = schedd.deliver(turn.person, cluster, machine)
+        if taken and limited:
+            self.ledger.take(limited)
         if not self.one_match_per_slot and taken:
             machine.taken = False
             self.collector.show(machine, machine.state)
-        return state.weight
+        return taken
 
     def _best(self, turn: Turn, cluster: Autocluster, found: Candidates, now: float) -> int | None:
         """The place of the best state with a machine left that the submitter's limit permits."""
@@ -290,8 +308,10 @@ class Negotiator:
         """One of the states that rank as the one at `place`, each machine in them with the same chance."""
         ranked = found.ranked
         first = ranked[place]
+        if len(ranked) == place + 1 or ranked[place + 1][0] != first[0]:
+            return first[4]
         equals = [first[4]]
-        for entry in ranked[place + 1 :] if len(ranked) > place + 1 else ():
+        for entry in ranked[place + 1 :]:
             if entry[0] != first[0] or entry[1] != first[1] or entry[2] != first[2]:
                 break
             state = entry[4]
@@ -350,15 +370,3 @@ class Negotiator:
             if key > best:
                 best, victim = key, claim
         return victim
-
-    def _take_over(
-        self, turn: Turn, cluster: Autocluster, victim: Claim, schedd: Schedd, cycle: Cycle
-    ) -> float:
-        self._taken.add(victim.number)
-        person = turn.person
-        taken = schedd.preempt(person, cluster, victim)
-        if taken and cluster.limits:
-            self.ledger.take(cluster.limits)
-        cycle.matched += taken
-        cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + taken
-        return victim.shape.weight

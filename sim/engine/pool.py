@@ -10,8 +10,10 @@ the queue, so they are taken in, in order and with their own times, whenever som
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, tee
 from typing import Any, NamedTuple, Protocol
 
 import simpy
@@ -23,12 +25,26 @@ from sim.engine.entities import FOREVER, Claim, Job, Machine, Submitter
 from sim.engine.fairshare import decayed
 from sim.engine.groups import ROOT, Group, allocate, group_of, serving_order
 from sim.engine.negotiator import Cycle, Negotiator, Preemption, Schedd
-from sim.engine.records import ProbeResult, Recorder
+from sim.engine.records import (
+    DONE,
+    EVICTED,
+    HELD,
+    LEFTOVER,
+    LOST,
+    MATCH,
+    REMOVED,
+    REUSE,
+    RUNNING_BEFORE,
+    ProbeResult,
+    Recorder,
+)
+from sim.engine.schedd import Round, next_cycle, rounds
 from sim.engine.slots import SlotTable
 from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 
 Events = Generator[simpy.Event, Any, None]
+NO_ROUND = Round(FOREVER, reschedule=False)
 GROUP_ROUNDS = 3  # GROUP_QUOTA_MAX_ALLOCATION_ROUNDS
 
 
@@ -127,8 +143,9 @@ class Pool:
         self._finished = self.env.event()
         self._weight = 0.0
         self._stale: list[Submitter] = []
-        self._advert_due_s = -FOREVER
         self._changes: list[Machine] = []
+        self._prompt = policy.update_delay_high <= policy.negotiator_cycle_delay
+        self._update_spread = policy.update_delay_high - policy.update_delay_low
         self._matched: list[tuple[Submitter, Machine]] = []
         self._last_cycle_s = 0.0
         self._busy = 0
@@ -140,6 +157,8 @@ class Pool:
         self._arrivals = sorted((job for job, _ in jobs), key=_submitted)
         self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
         self._next = 0
+        self._rounds = rounds(self._times, policy.schedd_interval, policy.schedd_min_interval)
+        self._round = next(self._rounds, NO_ROUND)
         for session in sessions:
             self.add(session)
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
@@ -160,6 +179,16 @@ class Pool:
     # --- running
 
     def run(self, until_s: float, progress: Callable[[float], None] | None = None) -> float:
+        """Run; see `_run`. Python's cycle collector pauses meanwhile: a run makes no cycles, but very many objects."""
+        paused = gc.isenabled()
+        gc.disable()
+        try:
+            return self._run(until_s, progress)
+        finally:
+            if paused:
+                gc.enable()
+
+    def _run(self, until_s: float, progress: Callable[[float], None] | None) -> float:
         """Run until `until_s`, until no job is left and no probe waits, or until nothing can change any more; give the end [s]."""
         steps = 100 if progress else 1
         for step in range(1, steps + 1):
@@ -208,12 +237,12 @@ class Pool:
     def _place(self, job: Job, machine_name: str) -> bool:
         """Let a job be running as the run begins; False if its machine isn't there or has no room for it."""
         machine = self.machines.get(machine_name)
-        if machine is None or not self._claimable(job.cluster, machine):
+        if machine is None or not self._claimable(job.cluster, machine, self.env.now):
             return False
         self.unfinished += 1
-        claim = self._carve(job.queue.person, job.cluster, machine)
+        claim = self._carve(job.queue.person, job.cluster, machine, 0.0)
         self.collector.show(machine, machine.state)
-        self._start(claim, job, "running", 0.0)
+        self._start(claim, job, RUNNING_BEFORE, 0.0, 0.0)
         return True
 
     def _at(self, when_s: float, call: Callable[[], object]) -> None:
@@ -233,58 +262,59 @@ class Pool:
     # --- the queue
 
     def _catch_up(self, now: float) -> None:
-        """Take in the jobs submitted until now, and send the submitter ads that were due (`SCHEDD_MIN_INTERVAL`)."""
-        place, times = self._next, self._times
-        if times[place] <= now:
-            arrivals = self._arrivals
-            while times[place] <= now:
-                job = arrivals[place]
-                if self._stale and self._advert_due_s < times[place]:
-                    self._advertise(self._advert_due_s)
-                queue = job.queue
-                queue.push(job.place)
-                self._note(queue.person, times[place])
-                place += 1
-            self._next = place
-        if self._stale and self._advert_due_s <= now:
-            self._advertise(self._advert_due_s)
+        """Take in the jobs submitted until now, and the rounds in which the schedd sent submitter ads."""
+        times = self._times
+        while True:
+            round_s = self._round.at_s
+            place = self._next
+            if times[place] <= now and times[place] <= round_s:
+                arrivals, last = self._arrivals, min(now, round_s)
+                while times[place] <= last:
+                    job = arrivals[place]
+                    queue = job.queue
+                    queue.push(job.place)
+                    if not queue.person.stale:
+                        self._note(queue.person)
+                    place += 1
+                self._next = place
+            if round_s > now:
+                return
+            self._advertise()
+            self._round = next(self._rounds, NO_ROUND)
 
-    def _note(self, person: Submitter, now: float) -> None:
-        """Note that a submitter's queue changed: its ad goes out at once, or when the interval is over."""
+    def _note(self, person: Submitter) -> None:
+        """Note that a submitter's queue changed since its last ad."""
         if not person.stale:
             person.stale = True
             self._stale.append(person)
-        if now >= self._advert_due_s:
-            self._advertise(now)
 
-    def _advertise(self, at_s: float) -> None:
+    def _advertise(self) -> None:
         for person in self._stale:
             person.advertised = person.n_idle
             person.stale = False
         self._stale.clear()
-        self._advert_due_s = at_s + self.policy.schedd_min_interval
 
-    def _pop(self, person: Submitter, cluster: Autocluster) -> Job:
+    def _pop(self, person: Submitter, cluster: Autocluster, now: float) -> Job:
         job = self._jobs[person.queues[cluster.id].pop()]
-        self._note(person, self.env.now)
+        self._note(person)
         return job
 
     def _requeue(self, job: Job) -> None:
         """Let a job be idle again, in its old place."""
         person = job.queue.person
         job.queue.push(job.place)
-        self._note(person, self.env.now)
+        self._note(person)
 
     def _remove(self, job: Job) -> None:
         """Let a user take a job away."""
         if job.claim is not None:
             claim = job.claim
-            self.recorder.end(claim.attempt, self.env.now, "removed")
+            self.recorder.end(claim.attempt, self.env.now, REMOVED)
             self._vacate(claim)
-            self._let_go(claim)
+            self._let_go(claim, self.env.now)
         elif not job.queue.drop(job.place):
             return  # it has ended
-        self._note(job.queue.person, self.env.now)
+        self._note(job.queue.person)
         self._gone()
 
     def _gone(self) -> None:
@@ -318,17 +348,18 @@ class Pool:
             self._drain(machine, patient=ending == "drain")
             return
         claims = list(machine.claims.values())
-        self._settle(machine)
+        if machine.due_s <= self.env.now:
+            self._settle(machine)
         machine.alive = False
         machine.claims.clear()
         if ending != "kill":
             self._forget(machine)
-            self._lose(claims, self.env.now, "evicted")
+            self._lose(claims, self.env.now, EVICTED)
             return
         policy, cut_s = self.policy, self.env.now
         for claim in claims:
             claim.serial += 1  # whatever was to end here doesn't
-        self._after(policy.job_lease + policy.lease_slack, lambda: self._lose(claims, cut_s, "lost"))
+        self._after(policy.job_lease + policy.lease_slack, lambda: self._lose(claims, cut_s, LOST))
         # the collector forgets a silent machine between one and two lifetimes after its last ad (real-pool facts §6)
         forget_s = policy.classad_lifetime * (1 + self.streams.losses.uniform())
         self._after(forget_s, lambda: self._forget(machine))
@@ -358,7 +389,7 @@ class Pool:
             machine.alive = False
             self._forget(machine)
 
-    def _lose(self, claims: Iterable[Claim], cut_s: float, outcome: str) -> None:
+    def _lose(self, claims: Iterable[Claim], cut_s: float, outcome: int) -> None:
         """End the attempts of lost claims; one that never began is undone, its match was for nothing."""
         for claim in claims:
             claim.person.usage -= claim.shape.weight
@@ -397,11 +428,11 @@ class Pool:
             return
         now = self.env.now
         self._save(job, claim, now)
-        self.recorder.end(claim.attempt, now, "evicted")
+        self.recorder.end(claim.attempt, now, EVICTED)
         job.ready_s = now
         self._vacate(claim)
         self._requeue(job)
-        self._let_go(claim)
+        self._let_go(claim, self.env.now)
 
     # --- the negotiator
 
@@ -414,27 +445,38 @@ class Pool:
         while True:
             started = env.now
             self._cycle(started)
-            ended = started + policy.cycle_overhead
-            due = max(ended + policy.negotiator_cycle_delay, started + policy.negotiator_interval)
-            if policy.reschedule:
-                # only a request that comes after the cycle has begun brings the next one forward
-                earliest = max(
-                    ended + policy.negotiator_cycle_delay, started + policy.negotiator_min_interval
-                )
-                due = min(due, max(earliest, self._times[self._next]))
-            yield env.timeout(due - started)
+            unix = self.start_unix
+            due = next_cycle(
+                unix + started,
+                unix + started + policy.cycle_overhead,
+                self._requests(started + policy.negotiator_interval + policy.negotiator_cycle_delay)
+                if policy.reschedule
+                else (),
+                interval_s=policy.negotiator_interval,
+                delay_s=policy.negotiator_cycle_delay,
+                min_interval_s=policy.negotiator_min_interval,
+            )
+            yield env.timeout(due - unix - started)
+
+    def _requests(self, until_s: float) -> Iterator[float]:
+        """When the schedd will ask for a cycle [s, Unix]: submissions to come are known, so its rounds are too."""
+        self._rounds, ahead = tee(self._rounds)
+        for one in chain([self._round], ahead):
+            if one.at_s > until_s:
+                return
+            if one.reschedule:
+                yield self.start_unix + one.at_s
 
     def _cycle(self, now: float) -> None:
         self._catch_up(now)
         self._update_priorities(now)
-        self._publish()
+        self._publish(now)
         waiting = any(person.advertised for person in self.submitters.values())
         if not waiting and not (self.ghosts and self.ghosts[0].at_s <= now):
             return
         self._matched = []
         cycle = self._serve(now)
         self._fill()
-        self.collector.end_cycle()
         self.recorder.cycles.append((now, cycle))
         if not cycle.matched:
             self._check_stalled()
@@ -448,19 +490,22 @@ class Pool:
                 person.priority = decayed(person.priority, person.charged, elapsed, halflife)
             person.charged = person.usage
 
-    def _publish(self) -> None:
-        """Let the changes that have reached the collector be seen."""
+    def _publish(self, now: float) -> None:
+        """Let the changes that have reached the collector be seen, and matched machines be offered again."""
         if self._changes:
+            late = []
             for machine in self._changes:
-                self._settle(machine)
-            self._changes = [machine for machine in self._changes if machine.due_s < FOREVER]
+                if machine.due_s <= now or not machine.alive:
+                    self._settle(machine)
+                elif machine.due_s < FOREVER:
+                    late.append(machine)
+            self._changes = late
+        self.collector.begin_cycle()
 
     def _settle(self, machine: Machine) -> None:
-        """Let a change be seen if it has reached the collector; a dead machine sends nothing more."""
-        if not machine.alive:
-            machine.due_s = FOREVER
-        elif machine.due_s <= self.env.now:
-            machine.due_s = FOREVER
+        """Let a change be seen that has reached the collector; a dead machine sends nothing more."""
+        machine.due_s = FOREVER
+        if machine.alive:
             self.collector.show(machine, machine.state)
 
     def _serve(self, now: float) -> Cycle:
@@ -546,7 +591,6 @@ class Pool:
             or self.patient
             or self.ghosts
             or self._changes
-            or self._stale
             or self._times[self._next] < FOREVER
             or any(
                 ready_s > self.env.now
@@ -568,20 +612,20 @@ class Pool:
         """Give a match to the schedd; False if its job has started meanwhile or the startd refuses."""
         if self._matched and self._matched[-1][0] is not person:
             self._fill()  # the submitter before has long filled its machines when the next one's matches arrive
-        if cluster.id not in person.waiting or not self._claimable(cluster, machine):
+        now = self.env.now
+        if cluster.id not in person.waiting or not self._claimable(cluster, machine, now):
             return False
-        claim = self._carve(person, cluster, machine)
-        self._changed(machine)
-        self._start(claim, self._pop(person, cluster), "match", self._match_delay())
-        self._matched.append((person, machine))
+        claim = self._carve(person, cluster, machine, now)
+        self._start(claim, self._pop(person, cluster, now), MATCH, self._match_delay(), now)
+        if machine.state.open:
+            self._matched.append((person, machine))
         return True
 
     def _match_delay(self) -> float:
         tail = self.policy.match_to_start_tail
         return self.policy.match_to_start + (tail * self.streams.delays.exponential() if tail else 0.0)
 
-    def _claimable(self, cluster: Autocluster, machine: Machine) -> bool:
-        now = self.env.now
+    def _claimable(self, cluster: Autocluster, machine: Machine, now: float) -> bool:
         if not machine.alive or machine.draining or now >= machine.retire_s:
             return False
         if machine.pollable_s and cluster.gpus:
@@ -611,93 +655,88 @@ class Pool:
         matched, self._matched = self._matched, []
         if not self.policy.claim_leftovers:
             return
+        now = self.env.now
         open_machines = [
-            (person, machine)
-            for person, machine in matched
-            if machine.kind.partitionable and machine.state.open and person.waiting
+            (person, machine) for person, machine in matched if machine.kind.partitionable and person.waiting
         ]
         while open_machines:
             still_open = []
             for person, machine in open_machines:
-                queue = next(
-                    (queue for queue in person.in_order() if self._claimable(queue.cluster, machine)), None
-                )
-                if queue is not None:
+                for queue in person.in_order():
                     cluster = queue.cluster
-                    claim = self._carve(person, cluster, machine)
-                    self._changed(machine)
-                    self._start(claim, self._pop(person, cluster), "leftover", self._match_delay())
-                    if machine.state.open:
-                        still_open.append((person, machine))
+                    if self._claimable(cluster, machine, now):
+                        claim = self._carve(person, cluster, machine, now)
+                        job = self._pop(person, cluster, now)
+                        self._start(claim, job, LEFTOVER, self._match_delay(), now)
+                        if machine.state.open:
+                            still_open.append((person, machine))
+                        break
             open_machines = still_open
 
     # --- claims
 
-    def _carve(self, person: Submitter, cluster: Autocluster, machine: Machine) -> Claim:
+    def _carve(self, person: Submitter, cluster: Autocluster, machine: Machine, now: float) -> Claim:
         """Make a dynamic slot for a job, or take a static one."""
-        if machine.due_s <= self.env.now:
+        if machine.due_s <= now:
             self._settle(machine)
-        carving = self.table.carve(cluster, machine.state)
-        if machine.pollable_s and carving.picks:
+        carving = machine.state.carvings.get(cluster.id) or self.table.carve(cluster, machine.state)
+        picks = carving.picks
+        if picks and machine.pollable_s:
             ready = self._ready_picks(cluster, machine)
-            if ready is not None and ready != carving.picks and machine.kind.partitionable:
-                carving = self.table.carve_devices(cluster, machine.state, ready)
+            if ready is not None and ready != picks and machine.kind.partitionable:
+                carving, picks = self.table.carve_devices(cluster, machine.state, ready), ready
         places: tuple[int, ...] = ()
-        if carving.picks:
+        if picks:
             free = machine.free
-            places = tuple([free[pick] for pick in carving.picks])
-            machine.free = [place for place in free if place not in places]
+            if len(free) == len(picks):
+                places, machine.free = tuple(free), []
+            else:
+                places = tuple([free[pick] for pick in picks])
+                machine.free = [place for place in free if place not in places]
         machine.state = carving.rest
         machine.slots_made += 1
-        self._claims += 1
-        rank = self.matcher.slot_rank(cluster, machine.kind) if self._preempts else 0.0
-        claim = Claim(
-            machine,
-            person,
-            carving.shape,
-            places,
-            self.env.now,
-            self._claims,
-            machine.slots_made,
-            cluster.limits,
-            rank,
-        )
-        machine.claims[self._claims] = claim
+        number = self._claims = self._claims + 1
+        claim = Claim(machine, person, carving.shape, places, now, number, machine.slots_made, cluster.limits)
+        if self._preempts:
+            claim.job_rank = self.matcher.slot_rank(cluster, machine.kind)
+        machine.claims[number] = claim
         person.usage += carving.shape.weight
+        if machine.due_s == FOREVER:
+            if self._prompt and machine.taken:
+                machine.seen = carving.rest  # its ad will have come by the next cycle
+            else:
+                self._changed(machine, now)
         return claim
 
-    def _changed(self, machine: Machine) -> None:
+    def _changed(self, machine: Machine, now: float) -> None:
         """Note that a machine's resources changed: its ad reaches the collector a little later."""
-        if machine.due_s < FOREVER:
-            return
-        policy = self.policy
-        low = policy.update_delay_low
-        spread = policy.update_delay_high - low
-        machine.due_s = self.env.now + low + (spread * self.streams.delays.uniform() if spread else 0.0)
+        spread = self._update_spread
+        delay = self.policy.update_delay_low
+        machine.due_s = now + (delay + spread * self.streams.delays.uniform() if spread else delay)
         self._changes.append(machine)
 
-    def _start(self, claim: Claim, job: Job, origin: str, delay_s: float) -> None:
-        env = self.env
-        now = env.now
+    def _start(self, claim: Claim, job: Job, origin: int, delay_s: float, now: float) -> None:
+        policy = self.policy
         claim.job = job
         claim.began_s = now
-        claim.active_s = now + delay_s
-        claim.serial += 1
+        active = claim.active_s = now + delay_s
+        serial = claim.serial = claim.serial + 1
         job.claim = claim
         job.starts += 1
         self._busy += 1
-        setup = self.policy.image_start
+        executing = active + policy.image_start
         if self.delivery is not None:
-            setup += self.delivery.start(claim.machine, job, now)
-        claim.attempt = self.recorder.start(job, claim, origin, now, now + delay_s + setup)
+            executing += self.delivery.start(claim.machine, job, now)
+        claim.attempt = self.recorder.start(job, claim, origin, now, executing)
         length = job.run_s - job.done_s
         if self.speeds:
             length /= self._speed(claim)
-        outcome = "done"
+        outcome = DONE
         if length > job.limit_s:
-            length, outcome = job.limit_s, "held"
-        length += delay_s + setup + self.policy.run_overhead
-        timeout = simpy.Timeout(env, length, (claim, claim.serial, outcome))
+            length, outcome = job.limit_s, HELD
+        timeout = simpy.Timeout(
+            self.env, executing + length + policy.run_overhead - now, (claim, serial, outcome)
+        )
         assert timeout.callbacks is not None
         timeout.callbacks.append(self._ended)
 
@@ -713,13 +752,14 @@ class Pool:
         if claim.serial != serial or job is None:
             return  # the attempt was cut short
         now = self.env.now
-        self._catch_up(now)
+        if self._times[self._next] <= now or self._round.at_s <= now:
+            self._catch_up(now)
         self.recorder.end(claim.attempt, now, outcome)
         claim.job = job.claim = None
         self._busy -= 1
         self.unfinished -= 1
-        if not self._reuse(claim, now):
-            self._let_go(claim)
+        if not (claim.person.waiting and self._reuse(claim, now)):
+            self._let_go(claim, now)
         if not self.unfinished:
             self._check_finished()
 
@@ -727,8 +767,7 @@ class Pool:
         """Start the submitter's next job that fits the claim's slot as it is (fact sheet §2.3)."""
         policy, machine, person = self.policy, claim.machine, claim.person
         if (
-            not person.waiting
-            or not policy.claim_reuse
+            not policy.claim_reuse
             or claim.heir is not None
             or machine.draining
             or now >= machine.retire_s
@@ -749,11 +788,11 @@ class Pool:
                 delay = policy.reuse_to_start
                 if policy.reuse_slow_share and self.streams.delays.uniform() < policy.reuse_slow_share:
                     delay += policy.reuse_slow_extra
-                self._start(claim, self._pop(person, cluster), "reuse", delay)
+                self._start(claim, self._pop(person, cluster, now), REUSE, delay, now)
                 return True
         return False
 
-    def _let_go(self, claim: Claim) -> None:
+    def _let_go(self, claim: Claim, now: float) -> None:
         """Give a claim without a job to who preempted it, else its resources back to the machine."""
         machine = claim.machine
         machine.claims.pop(claim.number, None)
@@ -764,18 +803,18 @@ class Pool:
         self._disinherit(claim)
         if not machine.alive:
             return
-        if machine.due_s <= self.env.now:
+        if machine.due_s <= now:
             self._settle(machine)
         machine.state = self.table.give_back(machine, claim.shape, claim.places)
         if self.policy.device_release_poll and claim.places:
             # 23.x: a freed device can't be claimed before the startd's next poll (real-pool facts §7.3)
             wait = self.policy.device_release_poll * self.streams.delays.uniform()
             for place in claim.places:
-                machine.pollable_s[place] = self.env.now + wait
+                machine.pollable_s[place] = now + wait
         if machine.draining:
             self._gone_if_empty(machine)
-        else:
-            self._changed(machine)
+        elif machine.due_s == FOREVER:
+            self._changed(machine, now)
 
     # --- preemption (fact sheet §1.7, §4.1)
 
@@ -832,7 +871,7 @@ class Pool:
         """Let a match on a claimed slot push its job out."""
         if cluster.id not in person.waiting or claim.job is None or not claim.machine.alive:
             return False
-        claim.heir = self._pop(person, cluster)
+        claim.heir = self._pop(person, cluster, self.env.now)
         serial = claim.serial
         self._after(self.policy.vacate_time, lambda: self._evict(claim, serial))
         return True
@@ -854,11 +893,11 @@ class Pool:
             self._claims,
             machine.slots_made,
             cluster.limits,
-            rank,
         )
+        fresh.job_rank = rank
         machine.claims[fresh.number] = fresh
         person.usage += fresh.shape.weight
-        self._start(fresh, heir, "match", self._match_delay())
+        self._start(fresh, heir, MATCH, self._match_delay(), self.env.now)
 
     def _disinherit(self, claim: Claim) -> None:
         """Send back the job that waited for this claim."""
@@ -898,7 +937,7 @@ class Pool:
         for entry in self.collector.candidates(cluster, now).ranked:
             state = entry[4]
             if state.machines and self.table.fits(cluster, state, now):
-                return self._claimable(cluster, state.machines[0])
+                return self._claimable(cluster, state.machines[0], self.env.now)
         return False
 
 

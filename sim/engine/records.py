@@ -15,10 +15,9 @@ from sim.schema import conform
 
 ORIGINS = ("match", "leftover", "reuse", "running")
 OUTCOMES = ("running", "done", "failed", "evicted", "lost", "held", "removed", "unstarted")
-_ORIGIN = {name: code for code, name in enumerate(ORIGINS)}
-_OUTCOME = {name: code for code, name in enumerate(OUTCOMES)}
-_DONE, _UNSTARTED = _OUTCOME["done"], _OUTCOME["unstarted"]
-_VACATED = (_OUTCOME["evicted"], _OUTCOME["lost"])
+MATCH, LEFTOVER, REUSE, RUNNING_BEFORE = range(len(ORIGINS))
+RUNNING, DONE, FAILED, EVICTED, LOST, HELD, REMOVED, UNSTARTED = range(len(OUTCOMES))
+NAN = float("nan")
 
 
 class ProbeResult(NamedTuple):
@@ -52,31 +51,30 @@ class Recorder:
         self.probes: list[ProbeResult] = []
         self._jobs: list[Job] = []
         self._claims: list[Claim] = []
-        self._numbers = array("q")
         self._ready_s, self._matched_s, self._executing_s, self._ended_s = (array("d") for _ in range(4))
         self._origins, self._outcomes = bytearray(), bytearray()
 
-    def start(self, job: Job, claim: Claim, origin: str, matched_s: float, executing_s: float) -> int:
-        """Write down the start of an attempt and give its number."""
+    def start(self, job: Job, claim: Claim, origin: int, matched_s: float, executing_s: float) -> int:
+        """Write down the start of an attempt, got by one of `ORIGINS`, and give its number."""
+        number = len(self._jobs)
         self._jobs.append(job)
         self._claims.append(claim)
-        self._numbers.append(job.starts)
         self._ready_s.append(job.ready_s)
         self._matched_s.append(matched_s)
         self._executing_s.append(executing_s)
-        self._ended_s.append(np.nan)
-        self._origins.append(_ORIGIN[origin])
+        self._ended_s.append(NAN)
+        self._origins.append(origin)
         self._outcomes.append(0)
-        return len(self._jobs) - 1
+        return number
 
-    def end(self, number: int, ended_s: float, outcome: str) -> None:
-        """Write down how an attempt ended."""
+    def end(self, number: int, ended_s: float, outcome: int) -> None:
+        """Write down how an attempt ended, as one of `OUTCOMES`."""
         self._ended_s[number] = ended_s
-        self._outcomes[number] = _OUTCOME[outcome]
+        self._outcomes[number] = outcome
 
     def undo(self, number: int) -> None:
         """Mark an attempt that never reached its start (its machine went away before)."""
-        self._outcomes[number] = _UNSTARTED
+        self._outcomes[number] = UNSTARTED
 
     def executing(self, number: int) -> float:
         """When the program of an attempt begins [s]."""
@@ -85,6 +83,7 @@ class Recorder:
     @property
     def attempts(self) -> list[Attempt]:
         """All attempts, those that never started among them."""
+        numbers = self._numbers()
         return [
             Attempt(
                 job,
@@ -100,7 +99,7 @@ class Recorder:
             )
             for job, number, ready_s, matched_s, executing_s, ended_s, claim, origin, outcome in zip(
                 self._jobs,
-                self._numbers,
+                numbers,
                 self._ready_s,
                 self._matched_s,
                 self._executing_s,
@@ -112,10 +111,21 @@ class Recorder:
             )
         ]
 
+    def _numbers(self) -> list[int]:
+        """How many attempts of its job each one is, those that never started not counted."""
+        counts: dict[int, int] = {}
+        numbers = []
+        for job, outcome in zip(self._jobs, self._outcomes, strict=True):
+            number = counts.get(job.row, 0) + 1
+            numbers.append(number)
+            if outcome != UNSTARTED:
+                counts[job.row] = number
+        return numbers
+
     def attempts_frame(self, jobs: pd.DataFrame, start_unix: float) -> pd.DataFrame:
         """The frame "attempts" of a run; `jobs` is the frame the workload was read from."""
         outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
-        kept = np.flatnonzero(outcomes != _UNSTARTED)
+        kept = np.flatnonzero(outcomes != UNSTARTED)
         places = [self._jobs[place].row for place in kept]
         claims = [self._claims[place] for place in kept]
         first = [claim.places[0] if claim.places else None for claim in claims]
@@ -128,7 +138,7 @@ class Recorder:
                 "job_id": jobs["job_id"].to_numpy()[places],
                 "schedd": jobs["schedd"].to_numpy()[places],
                 "submitter": jobs["submitter"].to_numpy()[places],
-                "attempt": np.asarray(self._numbers)[kept] if len(kept) else np.array([], dtype="int64"),
+                "attempt": np.asarray(self._numbers(), dtype="int64")[kept],
                 "ready_at": times(self._ready_s),
                 "matched_at": times(self._matched_s),
                 "started_at": times(self._matched_s),
@@ -168,7 +178,7 @@ class Recorder:
         starts, vacated = np.zeros(count), np.zeros(count)
         status = np.full(count, "idle", dtype=object)
         outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
-        kept = np.flatnonzero(outcomes != _UNSTARTED)
+        kept = np.flatnonzero(outcomes != UNSTARTED)
         if len(kept):
             rows = np.array([self._jobs[place].row for place in kept])
             ended, code = outcomes[kept], np.asarray(self._ended_s)[kept]
@@ -177,11 +187,11 @@ class Recorder:
             last[rows] = np.asarray(self._matched_s)[kept]
             executing[rows] = np.asarray(self._executing_s)[kept]
             np.add.at(starts, rows, 1)
-            np.add.at(vacated, rows[np.isin(ended, _VACATED)], 1)
-            done[rows[ended == _DONE]] = code[ended == _DONE]
-            for outcome, named in (("running", "running"), ("held", "held"), ("removed", "removed")):
-                status[rows[ended == _OUTCOME[outcome]]] = named
-            status[rows[ended == _DONE]] = "completed"
+            np.add.at(vacated, rows[np.isin(ended, (EVICTED, LOST))], 1)
+            done[rows[ended == DONE]] = code[ended == DONE]
+            for outcome, named in ((RUNNING, "running"), (HELD, "held"), (REMOVED, "removed")):
+                status[rows[ended == outcome]] = named
+            status[rows[ended == DONE]] = "completed"
         frame = jobs.copy().reset_index(drop=True)
         frame["seen_at"] = at(start_unix, [end_s] * count)
         frame["first_started_at"] = at(start_unix, first)

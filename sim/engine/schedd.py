@@ -1,0 +1,96 @@
+"""When an access point tells the pool of its queue, and when a negotiator's timers let a cycle begin.
+
+Both daemons keep time in whole seconds: a timer that is due at a second fires when the daemon next looks, which is that
+second plus the fraction at which it last woke up. Seen in the logs of recorded pools (docs/validation.md); fact sheet §1.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sim.engine.entities import FOREVER
+
+
+class Round(NamedTuple):
+    """A round in which the schedd counts its jobs and sends submitter ads.
+
+    reschedule : it also asks for a negotiation cycle, as there are new submissions
+    """
+
+    at_s: float
+    reschedule: bool
+
+
+def rounds(submissions: Sequence[float], interval_s: float, min_interval_s: float) -> Iterator[Round]:
+    """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, SCHEDD_MIN_INTERVAL apart at least.
+
+    Parameters
+    ----------
+    submissions : times in ascending order, the last one infinite [s]
+
+    A submission that comes too early after a round sets the timer for the next one, in whole seconds.
+
+    Examples
+    --------
+    >>> from itertools import islice
+    >>> [tuple(one) for one in islice(rounds([1.0, 2.5, 2.75, float("inf")], 300, 5), 3)]
+    [(1.0, True), (6.75, True), (306.75, False)]
+    """
+    last, due, fresh = -FOREVER, FOREVER, False
+    for submitted in submissions:
+        while due < submitted:
+            yield Round(due, fresh)
+            last, due, fresh = due, due + interval_s, False
+        if submitted == FOREVER:
+            return
+        wait = last + min_interval_s - submitted
+        if wait > 0:
+            due, fresh = submitted + math.ceil(wait), True
+        else:
+            yield Round(submitted, True)
+            last, due, fresh = submitted, submitted + interval_s, False
+
+
+def next_cycle(
+    started: float,
+    ended: float,
+    requests: Iterator[float] | Sequence[float],
+    *,
+    interval_s: float,
+    delay_s: float,
+    min_interval_s: float,
+) -> float:
+    """When the cycle after one that lasted from `started` to `ended` begins [s].
+
+    Parameters
+    ----------
+    requests : times of RESCHEDULE after `started`, ascending [s]
+
+    NEGOTIATOR_INTERVAL after the start, NEGOTIATOR_CYCLE_DELAY after the end at least; the first RESCHEDULE lets it
+    begin at once, or as soon as the delay and NEGOTIATOR_MIN_INTERVAL are over (`Matchmaker::negotiationTime`).
+
+    Examples
+    --------
+    >>> next_cycle(0.25, 0.5, [4.75], interval_s=60, delay_s=20, min_interval_s=5)
+    20.75
+    >>> next_cycle(0.25, 0.5, [], interval_s=60, delay_s=20, min_interval_s=5)
+    60.5
+    """
+    whole_end = math.floor(ended)
+    due = whole_end + max(delay_s, interval_s - (whole_end - math.floor(started)))
+    woke = ended
+    asked = False
+    for told in requests:
+        request = max(told, ended)
+        if request >= due + woke % 1:
+            break
+        earliest = max(whole_end + delay_s, math.floor(started) + min_interval_s)
+        if not asked:
+            asked = True
+            due = max(earliest, math.floor(request))
+        if request >= due:
+            return request
+        woke = request
+    return due + woke % 1
