@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from typing import Any
 
 import click
 import pandas as pd
 
+from dashboard.commands.progress import Progress
 from sim.comparison import compare_waits, score
 from sim.engine.run import Plan, Run
+from sim.replication import Task, cores, replicate
 from sim.units import format_duration
 from sim.workload.classes import label_classes
 
 
-def run_many(plan: Plan, *, first_seed: int, replications: int) -> list[Run]:
-    """Run a plan with seeds in a row, telling on a terminal how far it is."""
-    shown = sys.stderr.isatty()
-    runs = []
-    for number in range(replications):
-        if shown:
-            click.echo(f"\rrun {number + 1} of {replications}", nl=False, err=True)
-        runs.append(plan.run(first_seed + number))
-    if shown:
-        click.echo("\r" + " " * 30 + "\r", nl=False, err=True)
-    return runs
+def run_many(
+    plan: Plan, *, first_seed: int, replications: int, workers: int | None = None
+) -> tuple[list[Run], bool]:
+    """Run a plan with seeds in a row on local processes, telling how far it is; the runs in order, and whether all ran.
+
+    Ctrl-C ends it; the runs that had ended are given.
+    """
+    tasks = [Task(0, first_seed + number) for number in range(replications)]
+    found: dict[int, Run] = {}
+    make = partial(Plan.of, plan.scenario, plan.record)
+    plans = [make if (workers or cores()) > 1 and replications > 1 else lambda: plan]
+    with Progress(replications) as progress:
+        try:
+            for task, run in replicate(plans, tasks, _whole, workers=workers, tell=progress):
+                found[task.seed] = run
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            click.echo(
+                f"stopped: {len(found)} of {replications} runs had ended; what follows is theirs", err=True
+            )
+    return [found[seed] for seed in sorted(found)], len(found) == replications
 
 
-def report(plan: Plan, *, first_seed: int, replications: int) -> tuple[dict[str, Any], str]:
-    """Run a plan and compare: the result for scripts (design §8) and the words for people."""
-    runs = run_many(plan, first_seed=first_seed, replications=replications)
+def _whole(_plan: Plan, run: Run) -> Run:
+    return run
+
+
+def report(
+    plan: Plan, *, first_seed: int, replications: int, workers: int | None = None
+) -> tuple[dict[str, Any], str, bool]:
+    """Run a plan and compare: the result for scripts (design §8), the words for people, and whether all runs ended."""
+    runs, complete = run_many(plan, first_seed=first_seed, replications=replications, workers=workers)
+    replications = len(runs)
     by = plan.scenario.workload.class_by
     observed = runs[0].observed
     labels = [label_classes(each.jobs, by) for each in runs]
-    table = compare_waits(observed, [each.jobs for each in runs], label_classes(observed, by), labels)
+    since = pd.Timestamp(plan.start + plan.scenario.run.warm_up, unit="s", tz="UTC")
+    table = compare_waits(
+        observed,
+        [each.jobs for each in runs],
+        label_classes(observed, by),
+        labels,
+        since=since if plan.scenario.run.warm_up else None,
+    )
     result = {
         "waits": table.to_dict("records"),
         "evictions": sum(each.evictions for each in runs) / replications,
@@ -43,7 +70,7 @@ def report(plan: Plan, *, first_seed: int, replications: int) -> tuple[dict[str,
         "score": score(table),
         "manifest": runs[0].manifest | {"replications": replications},
     }
-    return result, _words(plan.scenario.title, table, result, replications)
+    return result, _words(plan.scenario.title, table, result, replications), complete
 
 
 def _words(title: str, table: pd.DataFrame, result: dict[str, Any], count: int) -> str:
