@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -88,13 +88,17 @@ class Recording:
 
 @dataclass(frozen=True)
 class Probe:
-    """A ghost job asked every `every_s` seconds: what it requires, and as whom (a newcomer by default)."""
+    """A ghost job asked every `every_s` seconds: what it requires, and as whom (a newcomer by default).
+
+    ad : the whole job ad as text, instead of requirements and request
+    """
 
     label: str
-    requirements: str
+    requirements: str = "true"
     request: Request = field(default_factory=Request)
     submitter: str = "newcomer"
     every_s: float = 30.0
+    ad: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,11 @@ class Plan:
         supply: Supply,
         matcher: Matcher,
         probes: Sequence[tuple[Probe, str]],
+        *,
+        until_answered: bool = False,
     ) -> None:
         self.scenario = scenario
+        self.until_answered = until_answered
         self.record = record
         self.workload = workload
         self.supply = supply
@@ -184,8 +191,18 @@ class Plan:
         self.impossible = self._impossible()
 
     @classmethod
-    def of(cls, scenario: Scenario, record: Recording, probes: Sequence[Probe] = ()) -> Plan:
-        """Read the workload and the supply of a record and find out who could run where."""
+    def of(
+        cls,
+        scenario: Scenario,
+        record: Recording,
+        probes: Sequence[Probe] = (),
+        *,
+        until_answered: bool = False,
+    ) -> Plan:
+        """Read the workload and the supply of a record and find out who could run where.
+
+        until_answered : runs end when the last probe has its answer
+        """
         scenario = _labelled(scenario)
         window = (record.start, record.end)
         start = record.end if scenario.run.start == "end" else record.start
@@ -201,17 +218,12 @@ class Plan:
             length_s=workload.length_s,
             told=lambda stay: _told(stay, record),
         )
-        asked = [(probe, job_ad(probe.requirements, probe.request)) for probe in probes]
+        asked = [(probe, probe.ad or job_ad(probe.requirements, probe.request)) for probe in probes]
         matcher = Matcher([*workload.ads(), *(ad for _, ad in asked)], supply.ads())
-        return cls(scenario, record, workload, supply, matcher, asked)
+        return cls(scenario, record, workload, supply, matcher, asked, until_answered=until_answered)
 
-    def run(
-        self, seed: int | None = None, progress: Progress | None = None, *, until_answered: bool = False
-    ) -> Run:
-        """Run it with a seed, the scenario's by default; see `simulate`.
-
-        until_answered : end when the last probe has its answer
-        """
+    def run(self, seed: int | None = None, progress: Progress | None = None) -> Run:
+        """Run it with a seed, the scenario's by default; see `simulate`."""
         seed = self.scenario.run.seed if seed is None else seed
         record, start, horizon = self.record, self.start, self.horizon_s
         drawn = self.workload.draw(stream(seed, "workload"))
@@ -240,9 +252,9 @@ class Plan:
             )
             pool.env.process(front_end.run(_PoolGrounds(pool)))
         hopeless = sum(self.matcher.autocluster(job.ad).id in self.impossible for job in jobs)
-        end_s = _run_on(pool, horizon, progress, hopeless=hopeless, until_answered=until_answered)
+        end_s = _run_on(pool, horizon, progress, hopeless=hopeless, until_answered=self.until_answered)
         used = sorted(job.row for job in jobs if not job.running_on)
-        seen_s = end_s if until_answered else horizon
+        seen_s = end_s if self.until_answered else horizon
         whole = jobs_frame(pool.recorder, drawn.frame, start, seen_s, clock=record.clock)
         observed = drawn.frame if self.scenario.workload.source != "synthetic" else drawn.frame.iloc[:0]
         return Run(
@@ -261,13 +273,18 @@ class Plan:
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
 
+    def answerable(self) -> bool:
+        """Whether some machine could run each of the probes' jobs."""
+        return not self._hopeless(ad for _, ad in self.probes)
+
     def _impossible(self) -> frozenset[int]:
         """The autoclusters that fit none of the machines; none with a supply on demand, of which more may come."""
-        if self.supply.on_demand is not None:
-            return frozenset()
+        return frozenset() if self.supply.on_demand is not None else self._hopeless(self.workload.ads())
+
+    def _hopeless(self, ads: Iterable[str]) -> frozenset[int]:
         sessions = [_session(stay, self.matcher, self.start) for stay in self.supply.seen]
         whole = {(each.machine.kind.id, each.machine.total): each for each in sessions}
-        clusters = {(cluster := self.matcher.autocluster(ad)).id: cluster for ad in self.workload.ads()}
+        clusters = {(cluster := self.matcher.autocluster(ad)).id: cluster for ad in ads}
         return frozenset(
             number
             for number, cluster in clusters.items()

@@ -83,7 +83,27 @@ class Workload:
                 cluster = _next_cluster(made)
                 parts.append(adjust_jobs(made, self.section.adjust))
         frame = conform(pd.concat(parts, ignore_index=True), "jobs") if parts else empty("jobs")
-        return Drawn(frame, self._jobs_of(frame) if len(frame) else [])
+        jobs = self._jobs_of(frame) if len(frame) else []
+        return Drawn(frame, self._guessed(frame, jobs, rng))
+
+    def _guessed(
+        self, frame: pd.DataFrame, jobs: list[RecordedJob], rng: np.random.Generator
+    ) -> list[RecordedJob]:
+        """The jobs, those of unknown length with one drawn from their class's run times, given how long they ran so far."""
+        models = {name: model for stream, _ in self.streams for name, model in stream.run_times.items()}
+        labels = label_classes(frame, self.section.class_by).tolist() if models else []
+        began = unix(frame["started_at"])
+        found = []
+        for job in jobs:
+            model = models.get(labels[job.row]) if job.estimated and models else None
+            run_s = job.run_s
+            if model is not None and job.running_on:
+                ran_s = max(0.0, self.start - float(began[job.row]))
+                run_s = float(model.residual(rng, np.array([ran_s]))[0])
+            elif model is not None:
+                run_s = float(model.draw(rng, 1)[0])
+            found.append(job._replace(run_s=run_s))
+        return found
 
     def _jobs_of(self, frame: pd.DataFrame) -> list[RecordedJob]:
         classes = label_classes(frame, self.section.class_by)

@@ -7,7 +7,7 @@ gamma-distributed gaps, whose coefficient of variation makes them regular (below
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ class Synthetic:
     streams: tuple[Stream, ...]
     templates: pd.DataFrame = field(repr=False)
     fit: tuple[dict[str, Any], ...] = ()
+    run_times: Mapping[str, RunTimes] = field(default_factory=dict, repr=False)
 
     def jobs(
         self,
@@ -185,7 +186,7 @@ def fitted(jobs: pd.DataFrame, classes: pd.Series, *, start: float, end: float) 
                 "variation": variation,
             }
         )
-    return Synthetic(tuple(streams), part, (*rows, *shown))
+    return Synthetic(tuple(streams), part, (*rows, *shown), models)
 
 
 def _run_times(jobs: pd.DataFrame, labels: pd.Series) -> tuple[dict[str, RunTimes], list[dict[str, Any]]]:
