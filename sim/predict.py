@@ -9,7 +9,7 @@ can't stand on, it refuses, saying why.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,6 @@ import pandas as pd
 
 from sim.classads.ads import number_of, parse_one
 from sim.engine.run import Plan, Probe, Recording, Run
-from sim.errors import InputError
 from sim.replication import Task, Tell, replicate
 from sim.scenario import Scenario, parse
 from sim.store import Store
@@ -37,6 +36,7 @@ REFRESH_S = 300.0
 """How often a store is refilled, where it has too few snapshots to tell [s]."""
 
 _SHORTEST_S, _LONGEST_S = 3600.0, 14 * 86400.0
+_SHORT = 8  # so much shorter is the first look at a future
 
 
 @dataclass(frozen=True)
@@ -132,19 +132,46 @@ def predict(
     if why is not None:
         return _refused(told, why)
     horizon_s = _horizon(comparable)
-    scenario = _scenario(record, horizon_s)
-    probe = Probe("asked", ad=ad, submitter=submitter, every_s=horizon_s)
-    make = partial(Plan.of, scenario, record, [probe], until_answered=True)
+    make = partial(_plan, record, ad, submitter, horizon_s)
     if not make().answerable():
         return _refused(
             told,
             "no machine of the pool could run this job, even if it were empty; poolscope match says which clause it is",
         )
-    tasks = [Task(0, seed + number) for number in range(futures)]
-    answers = [answer for _, answer in replicate([make], tasks, _answers, workers=workers, tell=tell)]
-    waits = np.array([wait for answer in answers for wait, _ in answer])
-    started = np.array([began for answer in answers for _, began in answer])
-    return _summed(told, waits, started, horizon_s)
+    waits = _waits(
+        partial(_plan, record, ad, submitter, horizon_s / _SHORT),
+        make,
+        [seed + each for each in range(futures)],
+        workers,
+        tell,
+    )
+    return _summed(
+        told, np.array([wait for wait, _ in waits]), np.array([began for _, began in waits]), horizon_s
+    )
+
+
+def _plan(record: Recording, ad: str, submitter: str, horizon_s: float) -> Plan:
+    probe = Probe("asked", ad=ad, submitter=submitter, every_s=horizon_s)
+    return Plan.of(_scenario(record, horizon_s), record, [probe], until_answered=True)
+
+
+def _waits(
+    soon: Callable[[], Plan],
+    late: Callable[[], Plan],
+    seeds: Sequence[int],
+    workers: int | None,
+    tell: Tell | None,
+) -> list[tuple[float, bool]]:
+    """The wait in each future [s], and whether it ended.
+
+    A longer future begins with the shorter one of its seed, so only those that are open after a short one are drawn on.
+    """
+    found: dict[int, tuple[float, bool]] = {}
+    for plan in (soon, late):
+        tasks = [Task(0, seed) for seed in seeds if not found.get(seed, (0.0, False))[1]]
+        for task, answer in replicate([plan], tasks, _answer, workers=workers, tell=tell):
+            found[task.seed] = answer
+    return [found[seed] for seed in seeds]
 
 
 def comparable_jobs(record: Recording, gpus: int) -> pd.DataFrame:
@@ -194,13 +221,11 @@ def _scenario(record: Recording, horizon_s: float) -> Scenario:
     )
 
 
-def _answers(_plan: Plan, run: Run) -> list[tuple[float, bool]]:
-    return list(zip(run.probes["wait_s"].tolist(), run.probes["started"].tolist(), strict=True))
+def _answer(_plan: Plan, run: Run) -> tuple[float, bool]:
+    return float(run.probes["wait_s"].iloc[0]), bool(run.probes["started"].iloc[0])
 
 
 def _summed(told: Forecast, waits: np.ndarray, started: np.ndarray, horizon_s: float) -> Forecast:
-    if not len(waits):
-        raise InputError("no probe was asked: the horizon is empty")
     curve = survival(waits, started)
     low, high = _band(waits, started, 0.9)
     return Forecast(

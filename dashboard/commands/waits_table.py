@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -74,27 +75,73 @@ def report(
 
 
 def _words(title: str, table: pd.DataFrame, result: dict[str, Any], count: int) -> str:
+    seen = bool(table["real_mean_s"].notna().any())
     lines = [
-        f"{title}: first waits, observed beside simulated ({count} runs, 5-95 % of their means)",
+        f"{title}: first waits{', observed beside simulated' if seen else ''} ({count} runs, 5-95 % of their means)",
         "",
-        f"{'':<26} {'jobs':>4}  {'mean':>9} {'simulated':>9} {'':>20}  {'p90':>9} {'simulated':>9}  {'never':>5} {'sim.':>5}",
+        (
+            f"{'':<26} {'jobs':>6}  {'mean':>9} {'simulated':>9} {'':>20}  {'p90':>9} {'simulated':>9}  {'never':>5} {'sim.':>5}"
+            if seen
+            else f"{'':<26} {'jobs':>6}  {'mean':>9} {'':>20}  {'p90':>9}  {'never':>7}"
+        ),
     ]
     rows = table.to_dict("records")
     for by in ("all", "gpu", "class", "submitter"):
         if by in {"class", "submitter"}:
             lines += ["", f"by {by}"]
-        lines += [_line(row) for row in rows if row["by"] == by]
-    foot = (
-        f"evictions {result['real_evictions']} observed, {result['evictions']:.1f} simulated; "
+        lines += [_line(row, seen=seen) for row in rows if row["by"] == by]
+    lines += ["", _foot(result, seen=seen)]
+    if result["manifest"].get("impossible"):
+        lines.append(
+            f"{result['manifest']['impossible']} jobs ask for what no machine has, even empty: they never start and count as censored"
+        )
+    return "\n".join([*lines, *_fitted(result["manifest"].get("fitted", ()))])
+
+
+def _foot(result: dict[str, Any], *, seen: bool) -> str:
+    goodput = f"goodput {result['goodput']:.0%}"
+    if not seen:
+        return f"evictions {result['evictions']:.1f}; {goodput}"
+    return (
+        f"evictions {result['real_evictions']} observed, {result['evictions']:.1f} simulated; {goodput}; "
         f"mean error of the groups' means {result['score']:.0%} (groups of 20 jobs and more)"
     )
-    return "\n".join([*lines, "", foot])
 
 
-def _line(row: dict[Any, Any]) -> str:
+def _line(row: dict[Any, Any], *, seen: bool) -> str:
     low, high = format_duration(row["mean_low_s"]), format_duration(row["mean_high_s"])
+    spread = f"{f'{low} – {high}':>20}"
+    head = f"{row['group'][:26]:<26} {row['n']:>6}"
+    if not seen:
+        return f"{head}  {format_duration(row['mean_s']):>9} {spread}  {format_duration(row['p90_s']):>9}  {row['n_censored']:>7.1f}"
     return (
-        f"{row['group'][:26]:<26} {row['n']:>4}  {format_duration(row['real_mean_s']):>9} {format_duration(row['mean_s']):>9} "
-        f"{f'{low} – {high}':>20}  {format_duration(row['real_p90_s']):>9} {format_duration(row['p90_s']):>9}  "
-        f"{row['real_n_censored']:>5} {row['n_censored']:>5.1f}"
+        f"{head}  {format_duration(row['real_mean_s']):>9} {format_duration(row['mean_s']):>9} "
+        f"{spread}  {format_duration(row['real_p90_s']):>9} {format_duration(row['p90_s']):>9}  "
+        f"{row['real_n_censored']:>5.0f} {row['n_censored']:>5.1f}"
     )
+
+
+def _fitted(notes: Sequence[dict[str, Any]]) -> list[str]:
+    """What was fitted to a record, and what was left out of a trace, for people to judge."""
+    lines = []
+    for note in notes:
+        match note["what"]:
+            case "arrivals":
+                told = f"{note['batches']} batches, one every {format_duration(note['every_s'])}, variation {note['variation']:.1f}"
+            case "run times":
+                tail = "" if note["tail"] is None else f", tail exponent {note['tail']:.1f}"
+                own = "" if note["own"] else " (too few of its own: all jobs' fit)"
+                told = (
+                    f"{note['n']} completed, median {format_duration(note['median_s'])}, spread {note['spread']:.2f}{tail}, "
+                    f"Kolmogorov's distance {note['distance']:.2f}{own}"
+                )
+            case "supply":
+                stays = f"{note['n']} stays, {note['n_ended']} ended, {note['arrivals_per_day']:.1f} arrivals a day"
+                median = note["median_s"]
+                told = (
+                    f"{stays}, half stay {'for ever' if median == float('inf') else format_duration(median)}"
+                )
+            case _:
+                told = f"{note['n']} rows"
+        lines.append(f"  {note['what']}, {note['group']}: {told}")
+    return ["", "fitted", *lines] if lines else []

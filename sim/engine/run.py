@@ -7,6 +7,7 @@ import platform
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 import sim
-from sim.classads.matching import Autocluster, Matcher, Remainder, assigned_devices
+from sim.classads.matching import Autocluster, Device, Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
 from sim.engine.pool import Ghost, Pool, Session, Streams
@@ -439,8 +440,13 @@ def _job(job: RecordedJob, matcher: Matcher, start: float) -> Job:
     return Job(job.row, job.order, matcher.autocluster(job.ad), job.submitted - start, job.run_s)
 
 
+@lru_cache(maxsize=10_000)
+def _devices(ad: str) -> tuple[Device, ...]:
+    return assigned_devices(ad)
+
+
 def _session(stay: Stay, matcher: Matcher, start: float) -> Session:
-    devices = assigned_devices(stay.ad)
+    devices = _devices(stay.ad)
     kind, device_kinds = matcher.kind(stay.ad, [device.attribute for device in devices])
     machine = Machine(
         name=stay.name,

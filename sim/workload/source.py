@@ -84,21 +84,25 @@ class Workload:
                 parts.append(adjust_jobs(made, self.section.adjust))
         frame = conform(pd.concat(parts, ignore_index=True), "jobs") if parts else empty("jobs")
         jobs = self._jobs_of(frame) if len(frame) else []
-        return Drawn(frame, self._guessed(frame, jobs, rng))
+        return Drawn(frame, self._guessed(frame, jobs, rng.spawn(1)[0]))
 
     def _guessed(
         self, frame: pd.DataFrame, jobs: list[RecordedJob], rng: np.random.Generator
     ) -> list[RecordedJob]:
         """The jobs, those of unknown length with one drawn from their class's run times, given how long they ran so far."""
         models = {name: model for stream, _ in self.streams for name, model in stream.run_times.items()}
-        labels = label_classes(frame, self.section.class_by).tolist() if models else []
-        began = unix(frame["started_at"])
+        guessed = [job.row for job in jobs if job.estimated]
+        if not models or not guessed:
+            return jobs
+        part = frame.iloc[guessed]
+        labels = dict(zip(guessed, label_classes(part, self.section.class_by), strict=True))
+        began = dict(zip(guessed, unix(part["started_at"]).tolist(), strict=True))
         found = []
         for job in jobs:
-            model = models.get(labels[job.row]) if job.estimated and models else None
+            model = models.get(labels[job.row]) if job.estimated else None
             run_s = job.run_s
             if model is not None and job.running_on:
-                ran_s = max(0.0, self.start - float(began[job.row]))
+                ran_s = max(0.0, self.start - began[job.row])
                 run_s = float(model.residual(rng, np.array([ran_s]))[0])
             elif model is not None:
                 run_s = float(model.draw(rng, 1)[0])
@@ -106,7 +110,8 @@ class Workload:
         return found
 
     def _jobs_of(self, frame: pd.DataFrame) -> list[RecordedJob]:
-        classes = label_classes(frame, self.section.class_by)
+        known = frame["run_s"].notna().all()
+        classes = frame["submitter"] if known else label_classes(frame, self.section.class_by)
         return recorded_jobs(
             frame, classes, start=self.start, end=self.start + self.length_s, by_time=bool(self.streams)
         )

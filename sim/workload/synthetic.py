@@ -76,7 +76,11 @@ class Synthetic:
         demand: float = 1.0,
         first_cluster: int = 1,
     ) -> pd.DataFrame:
-        """Draw the frame "jobs" of a window that begins at `start` [s, Unix]; every stream draws from its own generator."""
+        """Draw the frame "jobs" of a window that begins at `start` [s, Unix].
+
+        Every stream draws from its own generators, times apart from contents: a longer window begins with the jobs of a
+        shorter one.
+        """
         batches: list[tuple[float, np.ndarray, np.ndarray]] = []
         for stream, own in zip(self.streams, rng.spawn(len(self.streams)), strict=True):
             batches += _batches(_scaled(stream, demand), own, start, length_s)
@@ -107,15 +111,16 @@ def _batches(
     stream: Stream, rng: np.random.Generator, start: float, length_s: float
 ) -> list[tuple[float, np.ndarray, np.ndarray]]:
     weights = np.array([choice.weight for choice in stream.choices])
+    times, contents = rng.spawn(2)
     found = []
-    for at in stream.arrivals(rng, start, length_s):
-        choice = stream.choices[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    for at in stream.arrivals(times, start, length_s):
+        choice = stream.choices[int(contents.choice(len(weights), p=weights / weights.sum()))]
         if choice.sizes:
-            size = int(choice.sizes[int(rng.integers(len(choice.sizes)))])
+            size = int(choice.sizes[int(contents.integers(len(choice.sizes)))])
         else:
-            size = int(rng.geometric(1 / choice.mean_size))
-        rows = np.array(choice.rows)[rng.integers(len(choice.rows), size=size)]
-        found.append((float(at), rows, choice.run.draw(rng, size)))
+            size = int(contents.geometric(1 / choice.mean_size))
+        rows = np.array(choice.rows)[contents.integers(len(choice.rows), size=size)]
+        found.append((float(at), rows, choice.run.draw(contents, size)))
     return found
 
 

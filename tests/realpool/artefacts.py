@@ -87,7 +87,7 @@ def record(
                 pool,
                 started_at,
                 started_at + shape.longest_s,
-                early=lambda: time.time() > soonest and not pool.jobs(),
+                early=lambda: time.time() > soonest and _is_idle(pool),
             )
         ended_at = time.time()
         _pack(folder / "startd_ads.jsonl.xz", _lines(watcher.slots))
@@ -114,6 +114,14 @@ def record(
     }
     (folder / "meta.json").write_text(json.dumps(facts, indent=1) + "\n")
     say(f"{folder.name}: {len(play.submitted)} jobs in {ended_at - started_at:.0f} s")
+
+
+def _is_idle(pool: Pool) -> bool:
+    """Whether the queue is empty; a schedd that doesn't answer in time is busy."""
+    try:
+        return not pool.jobs()
+    except PoolError:
+        return False
 
 
 def _lifetimes(names: dict[str, str], up_at: float, moved: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

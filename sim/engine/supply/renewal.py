@@ -86,9 +86,13 @@ def draw_stays(
                 age = max(0.0, present_at - _born(stay, present_at))
                 down = start + group.lifetimes.residual(own, age)
                 found.append(_ended(stay._replace(up=-math.inf), down, group, own))
-        count = int(own.poisson(group.rate * length_s)) if group.rate > 0 else 0
-        for number, up in enumerate(np.sort(start + length_s * own.random(count))):
-            found.append(_arrived(group, own, number, float(up)))
+        times, lives = own.spawn(2)  # so that a longer window begins with the machines of a shorter one
+        up_s = float(times.exponential(1 / group.rate)) if group.rate > 0 else math.inf
+        number = 0
+        while up_s < length_s:
+            number += 1
+            found.append(_arrived(group, lives, number, start + up_s))
+            up_s += float(times.exponential(1 / group.rate))
     return found
 
 
