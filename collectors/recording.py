@@ -253,18 +253,17 @@ def _macro(text: str, name: str, depth: int = 5) -> str | None:
     return re.sub(r"\$\((\w+)\)", lambda inner: _macro(text, inner[1], depth - 1) or "", found[-1])
 
 
-def _lifetimes(folder: Path) -> dict[str, Lifetime]:
-    """When each glidein was started and stopped, by the startd's name; those that stayed have no end."""
+def _lifetimes(folder: Path) -> dict[str, list[Lifetime]]:
+    """When each glidein was started and stopped, by the startd's name; what stayed has no end."""
     path = _found(folder, "glidein_events.jsonl")
-    found: dict[str, Lifetime] = {}
+    found: dict[str, list[Lifetime]] = {}
     for record in _json_lines(path) if path else ():
         name, what, at = str(record.get("glidein", "")), record.get("what"), record.get("t")
         if not isinstance(at, int | float) or what not in {"start", "stop"}:
             continue
+        lives = found.setdefault(name, [])
         if what == "start":
-            found[name] = Lifetime(at + _STARTED_S, float("inf"), "open")
-        elif name in found:
-            found[name] = Lifetime(
-                found[name].up, float(at), "kill" if record.get("how") == "kill" else "quit"
-            )
+            lives.append(Lifetime(at + _STARTED_S, float("inf"), "open"))
+        elif lives:
+            lives[-1] = Lifetime(lives[-1].up, float(at), "kill" if record.get("how") == "kill" else "quit")
     return found

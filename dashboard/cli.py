@@ -15,7 +15,9 @@ COMMANDS = {
     "serve": "the dashboard",
     "collect": "snapshots of a pool into the store",
     "match": "what a requirements expression costs",
+    "predict": "how long a job with these requirements would wait",
     "simulate": "a scenario's runs, observed beside simulated",
+    "sweep": "a scenario with keys varied, compared seed by seed",
     "replay": "a recorded real pool, simulated beside what really happened",
 }
 
@@ -53,9 +55,11 @@ def cli(ctx: click.Context, data: Path | None, as_json: bool) -> None:
 def main() -> None:
     """Run the command line; every foreseen error is one sentence and an exit code (design §8)."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        ended = cli.main(standalone_mode=False)  # what a command exits with by itself is given back
+        if isinstance(ended, int) and ended:
+            sys.exit(ended)
+    except click.exceptions.Exit as early:
+        sys.exit(early.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -7,55 +7,24 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from sim.errors import InputError, ScenarioError
-from sim.units import parse_duration
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise ValueError("expected a duration such as '20 min' or '7 d'")
-    try:
-        return parse_duration(value)
-    except InputError as error:
-        raise ValueError(str(error)) from error
-
-
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-Positive = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+from sim.errors import ScenarioError
+from sim.sections import (
+    Duration,
+    PoolSection,
+    Positive,
+    RunSection,
+    Section,
+    SupplySection,
+    WorkloadSection,
+)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PoolSection(_Section):
-    """Where the machines come from: the bundled sample or a store's folder."""
-
-    source: str = "sample"
-
-
-class SupplySection(_Section):
-    """How capacity comes and goes: as the snapshots say, or as the last snapshot had it, for ever."""
-
-    model: Literal["recorded", "fixed"] = "recorded"
-
-
-class WorkloadSection(_Section):
-    """Which jobs arrive when: those of the pool's own record.
-
-    class_by : the job attribute whose value is a job's class; without it, the job's shape
-    """
-
-    source: Literal["recorded"] = "recorded"
-    class_by: str | None = None
-
-
-class GroupSection(_Section):
+class GroupSection(Section):
     """An accounting group: GROUP_QUOTA_<group> in weighted cores or, if `dynamic`, GROUP_QUOTA_DYNAMIC_<group>, a share."""
 
     quota: float = Field(ge=0)
@@ -64,7 +33,7 @@ class GroupSection(_Section):
     autoregroup: bool = False
 
 
-class PolicySection(_Section):
+class PolicySection(Section):
     """What the daemons do and how fast; defaults are HTCondor's own (`param_info.in` of 23.9 and 25.14).
 
     prio_factors, ceilings : by submitter
@@ -119,18 +88,7 @@ class PolicySection(_Section):
     image_start: Duration = 0.0
 
 
-class RunSection(_Section):
-    """What is run: how often, with which seed, and until when.
-
-    horizon : length of a run; without it, until the last job of the workload has ended or can't start any more
-    """
-
-    seed: int = Field(default=1, ge=0)
-    replications: int = Field(default=10, ge=1, le=10_000)
-    horizon: Positive | None = None
-
-
-class Scenario(_Section):
+class Scenario(Section):
     """A whole scenario file."""
 
     title: str = ""
@@ -206,15 +164,25 @@ def _mistakes(error: ValidationError) -> list[str]:
             known = ", ".join(section.model_fields)
             lines.append(f"{place}: unknown key; expected one of {known}")
         else:
-            found = repr(mistake["input"])[:60]
-            lines.append(f"{place}: found {found}; {mistake['msg'][:1].lower()}{mistake['msg'][1:]}")
+            found = repr(mistake["input"])
+            shown = found if len(found) <= 60 else f"{found[:57]}..."
+            said = str(mistake["msg"]).removeprefix("Value error, ")
+            lines.append(f"{place}: found {shown}; {said[:1].lower()}{said[1:]}")
     return lines
 
 
 def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that stands at a path: through lists, dictionaries and what may be missing."""
     section: type[BaseModel] = Scenario
     for key in path:
-        annotation = section.model_fields[str(key)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            section = annotation
+        if isinstance(key, int) or key not in section.model_fields:
+            continue
+        found = _model_in(section.model_fields[key].annotation)
+        section = found or section
     return section
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

@@ -23,6 +23,17 @@ def shared(command: Command) -> Command:
     return click.option("--data", type=click.Path(path_type=Path), help="Folder of the store.")(command)
 
 
+STOPPED = 130
+"""Exit code where Ctrl-C cut the work short."""
+
+
+def workers_option(command: Command) -> Command:
+    """Add --workers."""
+    return click.option(
+        "--workers", type=click.IntRange(1, 1024), help="Processes to run on; as many as cores by default."
+    )(command)
+
+
 def chosen_data(data: Path | None) -> tuple[Path, bool]:
     """The store's folder and whether somebody named it: --data, $POOLSCOPE_DATA, else the user's data folder."""
     context = click.get_current_context(silent=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dashboard.commands.options import print_json, shared, wants_json
+from dashboard.commands.options import STOPPED, print_json, shared, wants_json, workers_option
 from dashboard.commands.waits_table import report
 
 
@@ -26,6 +26,7 @@ from dashboard.commands.waits_table import report
     metavar="KEY=VALUE",
     help="Override a key, such as policy.claim_worklife=0.",
 )
+@workers_option
 @shared
 def replay(
     recording: Path,
@@ -33,6 +34,7 @@ def replay(
     class_by: str | None,
     seed: int,
     settings: tuple[str, ...],
+    workers: int | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -45,8 +47,10 @@ def replay(
         {"title": recording.name, "workload": {"class_by": class_by}}, where="replay", overrides=settings
     )
     plan = Plan.of(scenario, load_recording(recording))
-    result, words = report(plan, first_seed=seed, replications=replications)
+    result, words, complete = report(plan, first_seed=seed, replications=replications, workers=workers)
     if wants_json(as_json):
         print_json(result)
     else:
         click.echo(words)
+    if not complete:
+        raise click.exceptions.Exit(STOPPED)

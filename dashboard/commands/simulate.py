@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dashboard.commands.options import print_json, shared, wants_json
+from dashboard.commands.options import STOPPED, chosen_data, print_json, shared, wants_json, workers_option
 
 
 @click.command()
@@ -23,6 +23,7 @@ from dashboard.commands.options import print_json, shared, wants_json
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the frames of the first run, as Parquet."
 )
+@workers_option
 @shared
 def simulate(
     scenario: str,
@@ -30,11 +31,11 @@ def simulate(
     replications: int | None,
     settings: tuple[str, ...],
     out: Path | None,
+    workers: int | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Run SCENARIO, a file or the name of a bundled one, and print waits by class, observed beside simulated."""
-    from dashboard.commands.options import chosen_data
     from dashboard.commands.waits_table import report
     from sim.engine.run import Plan, Recording
     from sim.scenario import load
@@ -43,13 +44,17 @@ def simulate(
     named = load(scenario, (*settings, *([f"pool.source={path}"] if explicit else [])))
     plan = Plan.of(named, Recording.load(named.pool.source))
     first = named.run.seed if seed is None else seed
-    result, words = report(plan, first_seed=first, replications=replications or named.run.replications)
+    result, words, complete = report(
+        plan, first_seed=first, replications=replications or named.run.replications, workers=workers
+    )
     if out:
         _write(out, plan, first)
     if wants_json(as_json):
         print_json(result)
     else:
         click.echo(words)
+    if not complete:
+        raise click.exceptions.Exit(STOPPED)
 
 
 def _write(out: Path, plan: object, seed: int) -> None:

@@ -231,8 +231,8 @@ class Pool:
             self._at(session.up_s, lambda: self._arrive(session))
         if session.down_s < FOREVER:
             if machine.retire_s < session.down_s:
-                self._at(max(machine.retire_s, session.up_s), lambda: self.collector.close(machine))
-            self._at(session.down_s, lambda: self._leave(machine, session.ending))
+                self._at(max(machine.retire_s, session.up_s), lambda: self.retire(machine))
+            self._at(session.down_s, lambda: self.leave(machine, session.ending))
 
     def _place(self, job: Job, machine_name: str) -> bool:
         """Let a job be running as the run begins; False if its machine isn't there or has no room for it."""
@@ -340,7 +340,12 @@ class Pool:
         else:
             self.collector.close(machine)
 
-    def _leave(self, machine: Machine, ending: str) -> None:
+    def retire(self, machine: Machine) -> None:
+        """Let a machine take no job any more; those it has go on."""
+        machine.retire_s = min(machine.retire_s, self.env.now)
+        self.collector.close(machine)
+
+    def leave(self, machine: Machine, ending: str) -> None:
         """Take a machine away; the jobs of a killed one come back only after their lease."""
         if not machine.alive:
             return

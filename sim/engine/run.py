@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,19 +16,21 @@ import numpy as np
 import pandas as pd
 
 import sim
-from sim.classads.matching import Matcher, Remainder, assigned_devices
+from sim.classads.matching import Autocluster, Device, Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
 from sim.engine.pool import Ghost, Pool, Session
 from sim.engine.slots import post_job_rank
 from sim.engine.streams import Streams
-from sim.engine.supply import Stay, fixed_stays, recorded_stays
+from sim.engine.supply import AGAIN, FrontEnd, Stay, Supply, make_supply
 from sim.errors import InputError
 from sim.policy import effective_policy
 from sim.scenario import Scenario
+from sim.schema import empty
 from sim.store import Store, sample_path
-from sim.workload.classes import label_classes
-from sim.workload.recorded import RecordedJob, recorded_jobs
+from sim.workload.frames import CLASS, EPOCH
+from sim.workload.recorded import RecordedJob
+from sim.workload.source import LONGER, Workload, make_workload
 
 Progress = Callable[[float, str], None]
 
@@ -56,11 +60,16 @@ class Recording:
     end: float
     name: str
     clock: str = "shadow"
-    lifetimes: Mapping[str, Lifetime] = field(default_factory=dict)
+    lifetimes: Mapping[str, Sequence[Lifetime]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, source: str | Path) -> Recording:
-        """Read a store's folder, or the bundled sample for ``sample``."""
+        """Read a store's folder, the bundled sample for ``sample``, or nothing for ``generated``."""
+        if str(source) == "generated":
+            slots, jobs, attempts = empty("slots"), empty("jobs"), empty("attempts")
+            return cls(
+                slots, jobs, attempts, empty("priorities"), empty("settings"), EPOCH, EPOCH, "generated"
+            )
         store = Store(sample_path() if str(source) == "sample" else Path(source))
         slots = store.read("slots")
         if slots.empty:
@@ -81,13 +90,17 @@ class Recording:
 
 @dataclass(frozen=True)
 class Probe:
-    """A ghost job asked every `every_s` seconds: what it requires, and as whom (a newcomer by default)."""
+    """A ghost job asked every `every_s` seconds: what it requires, and as whom (a newcomer by default).
+
+    ad : the whole job ad as text, instead of requirements and request
+    """
 
     label: str
-    requirements: str
+    requirements: str = "true"
     request: Request = field(default_factory=Request)
     submitter: str = "newcomer"
     every_s: float = 30.0
+    ad: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,109 +160,250 @@ def simulate(
 
 
 class Plan:
-    """A scenario made ready: jobs, machines and their matches; each run of it differs by its seed only."""
+    """A scenario made ready: jobs, machines and their matches; each run of it differs by its seed only.
+
+    start, horizon_s : the window of its runs [s, Unix; s]
+    impossible : autoclusters (by id) that no machine could run even if it were empty
+    """
 
     def __init__(
         self,
         scenario: Scenario,
         record: Recording,
-        jobs: list[RecordedJob],
-        stays: list[Stay],
+        workload: Workload,
+        supply: Supply,
         matcher: Matcher,
         probes: Sequence[tuple[Probe, str]],
+        *,
+        until_answered: bool = False,
     ) -> None:
         self.scenario = scenario
+        self.until_answered = until_answered
         self.record = record
-        self.jobs = jobs
-        self.stays = stays
+        self.workload = workload
+        self.supply = supply
         self.matcher = matcher
         self.probes = probes
-        self.horizon_s = _horizon(scenario, record)
+        self.start = workload.start
+        self.horizon_s = workload.length_s
         told = effective_policy(scenario.policy, record.settings, record.slots)
         self.policy = told.model_copy(
             update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
         )
+        self.impossible = self._impossible()
 
     @classmethod
-    def of(cls, scenario: Scenario, record: Recording, probes: Sequence[Probe] = ()) -> Plan:
-        """Read the workload and the supply of a record and find out who could run where."""
-        horizon = _horizon(scenario, record)
-        classes = label_classes(record.jobs, scenario.workload.class_by)
-        jobs = recorded_jobs(record.jobs, classes, start=record.start, end=record.start + horizon)
-        fixed = scenario.supply.model == "fixed"
-        stays = (
-            fixed_stays(record.slots)
-            if fixed
-            else [_told(stay, record) for stay in recorded_stays(record.slots)]
+    def of(
+        cls,
+        scenario: Scenario,
+        record: Recording,
+        probes: Sequence[Probe] = (),
+        *,
+        until_answered: bool = False,
+    ) -> Plan:
+        """Read the workload and the supply of a record and find out who could run where.
+
+        until_answered : runs end when the last probe has its answer
+        """
+        scenario = _labelled(scenario)
+        window = (record.start, record.end)
+        start = record.end if scenario.run.start == "end" else record.start
+        workload = make_workload(
+            scenario.workload, record.jobs, window=window, start=start, length_s=_horizon(scenario, record)
         )
-        asked = [(probe, job_ad(probe.requirements, probe.request)) for probe in probes]
-        matcher = Matcher([*(job.ad for job in jobs), *(ad for _, ad in asked)], [stay.ad for stay in stays])
-        return cls(scenario, record, jobs, stays, matcher, asked)
+        supply = make_supply(
+            scenario.supply,
+            scenario.pool,
+            record.slots,
+            window=window,
+            start=start,
+            length_s=workload.length_s,
+            told=lambda stay: _told(stay, record),
+        )
+        asked = [(probe, probe.ad or job_ad(probe.requirements, probe.request)) for probe in probes]
+        matcher = Matcher([*workload.ads(), *(ad for _, ad in asked)], supply.ads())
+        return cls(scenario, record, workload, supply, matcher, asked, until_answered=until_answered)
 
     def run(self, seed: int | None = None, progress: Progress | None = None) -> Run:
         """Run it with a seed, the scenario's by default; see `simulate`."""
         seed = self.scenario.run.seed if seed is None else seed
-        record, start, horizon = self.record, self.record.start, self.horizon_s
+        record, start, horizon = self.record, self.start, self.horizon_s
+        drawn = self.workload.draw(stream(seed, "workload"))
+        jobs = drawn.jobs
+        stays = self.supply.draw(stream(seed, "supply"))
         pool = Pool(
-            [(_job(job, self.matcher, start), job.submitter) for job in self.jobs if not job.running_on],
-            [_session(stay, self.matcher, start) for stay in self.stays],
-            running=[
-                (_job(job, self.matcher, start), job.submitter, job.running_on.split("@", 1)[-1])
-                for job in self.jobs
-                if job.running_on
-            ],
+            [(_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on],
+            [_session(stay, self.matcher, start) for stay in stays],
+            running=_running(jobs, stays, self.matcher, start),
             matcher=self.matcher,
             policy=self.policy,
             start_unix=start,
             streams=Streams.of(seed),
-            priorities=_priorities(record),
+            priorities=_priorities(record, start),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
             ],
         )
-        end_s = pool.run(
-            horizon, (lambda share: progress(0.05 + 0.95 * share, "simulating")) if progress else None
-        )
-        used = sorted(job.row for job in self.jobs if not job.running_on)
+        if self.supply.on_demand is not None:
+            front_end = FrontEnd(
+                self.supply.on_demand,
+                machine_of=lambda stay: _session(stay, self.matcher, 0.0).machine,
+                rng=stream(seed, "front end"),
+            )
+            pool.patient = True
+            pool.env.process(front_end.run(_PoolGrounds(pool)))
+        hopeless = sum(self.matcher.autocluster(job.ad).id in self.impossible for job in jobs)
+        end_s = _run_on(pool, horizon, progress, hopeless=hopeless, until_answered=self.until_answered)
+        used = sorted(job.row for job in jobs if not job.running_on)
+        seen_s = end_s if self.until_answered else horizon
         told = pool.recorder
-        whole = told.jobs_frame(record.jobs, start, horizon, clock=record.clock)
+        whole = told.jobs_frame(drawn.frame, start, seen_s, clock=record.clock)
+        observed = drawn.frame if self.scenario.workload.source != "synthetic" else drawn.frame.iloc[:0]
         return Run(
             jobs=whole.iloc[used].reset_index(drop=True),
-            attempts=told.attempts_frame(record.jobs, start),
+            attempts=told.attempts_frame(drawn.frame, start),
             cycles=told.cycles_frame(start),
             probes=told.probes_frame(start, end_s),
-            manifest=_manifest(self.scenario, record, seed, self.jobs, horizon)
-            | {"policy": self.policy.model_dump(), "running_not_placed": pool.not_placed},
-            observed=record.jobs.iloc[used].reset_index(drop=True),
+            manifest=_manifest(self.scenario, record, seed, jobs, start, horizon)
+            | {
+                "policy": self.policy.model_dump(),
+                "running_not_placed": pool.not_placed,
+                "impossible": hopeless,
+                "fitted": [*self.workload.notes, *self.supply.notes],
+            },
+            observed=observed.iloc[used if len(observed) else []].reset_index(drop=True),
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
 
+    def answerable(self) -> bool:
+        """Whether some machine could run each of the probes' jobs."""
+        return not self._hopeless(ad for _, ad in self.probes)
 
-LONGER = 20.0  # how many times as long as the record a run may take whose real jobs all ended within it
+    def _impossible(self) -> frozenset[int]:
+        """The autoclusters that fit none of the machines; none with a supply on demand, of which more may come."""
+        return frozenset() if self.supply.on_demand is not None else self._hopeless(self.workload.ads())
+
+    def _hopeless(self, ads: Iterable[str]) -> frozenset[int]:
+        sessions = [_session(stay, self.matcher, self.start) for stay in self.supply.seen]
+        whole = {(each.machine.kind.id, each.machine.total): each for each in sessions}
+        clusters = {(cluster := self.matcher.autocluster(ad)).id: cluster for ad in ads}
+        return frozenset(
+            number
+            for number, cluster in clusters.items()
+            if not any(
+                self.matcher.fits(cluster, each.machine.kind, each.machine.total, self.start + each.up_s)
+                for each in whole.values()
+            )
+        )
 
 
-def _horizon(scenario: Scenario, record: Recording) -> float:
-    """How long a run may take [s]: as told; as the record, if it left jobs behind; else until every job has ended."""
-    length = record.end - record.start
+def stream(seed: int, name: str) -> np.random.Generator:
+    """A random stream of a run by its name; scenarios with the same seed share it (common random numbers)."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+class _EndedError(Exception):
+    """Nothing is left that a run could still tell."""
+
+
+def _run_on(
+    pool: Pool, horizon: float, progress: Progress | None, *, hopeless: int, until_answered: bool
+) -> float:
+    """Run a pool until its horizon, or until all is told: jobs that no machine could run keep nobody waiting."""
+
+    def step(share: float) -> None:
+        if progress is not None:
+            progress(0.05 + 0.95 * share, "simulating")
+        answered = until_answered and not pool.ghosts
+        if answered or (hopeless and pool.unfinished <= hopeless and not pool.ghosts):
+            raise _EndedError
+
+    watched = progress is not None or hopeless or until_answered
+    try:
+        return pool.run(horizon, step if watched else None)
+    except _EndedError:
+        return float(pool.env.now)
+
+
+class _PoolGrounds:
+    """A pool as a front end sees it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.env = pool.env
+
+    def idle(self) -> Iterator[tuple[Autocluster, int]]:
+        for person in self.pool.submitters.values():
+            for queue in person.waiting.values():
+                yield queue.cluster, len(queue.heap)
+
+    def arrive(self, machine: Machine) -> None:
+        self.pool.add(Session(machine, self.env.now, math.inf, "open"))
+
+    def retire(self, machine: Machine) -> None:
+        self.pool.retire(machine)
+
+    def leave(self, machine: Machine, *, killed: bool) -> None:
+        self.pool.leave(machine, "kill" if killed else "quit")
+
+
+def _labelled(scenario: Scenario) -> Scenario:
+    """The scenario with the class of made jobs as what they are grouped by, where it names nothing else."""
+    workload = scenario.workload
+    made = workload.trace is not None or (workload.synthetic is not None and workload.synthetic.classes)
+    if workload.class_by is not None or not made:
+        return scenario
+    return scenario.model_copy(update={"workload": workload.model_copy(update={"class_by": CLASS})})
+
+
+def _horizon(scenario: Scenario, record: Recording) -> float | None:
+    """How long a run may take [s]: as told; as the record, if it left jobs behind; else until every job has ended.
+
+    Missing where the workload itself tells it (a trace).
+
+    Raises
+    ------
+    InputError : the workload has no end of its own and the scenario gives none
+    """
     if scenario.run.horizon is not None:
         return scenario.run.horizon
+    workload = scenario.workload
+    added = [place for place, step in enumerate(workload.adjust) if step.add is not None]
+    if workload.source == "synthetic" or added:
+        what = "a synthetic workload" if not added else f"what workload.adjust.{added[0]} adds"
+        raise InputError(
+            f"run.horizon: {what} has no end of its own; say how long a run lasts, such as horizon: 7 d"
+        )
+    if workload.trace is not None:
+        return None
+    length = record.end - record.start
+    if length <= 0 or scenario.run.start == "end":
+        raise InputError(
+            "run.horizon: the record has no length to go by; say how long a run lasts, such as horizon: 12 h"
+        )
     return length * LONGER if record.jobs["status"].isin(["completed", "removed"]).all() else length
 
 
 def _told(stay: Stay, record: Recording) -> Stay:
     """A stay with the lifetime that is told of its startd, if one is."""
-    told = record.lifetimes.get(stay.name.split("@", 1)[0])
-    return stay if told is None else stay._replace(up=told.up, down=told.down, ending=told.ending)
+    told = record.lifetimes.get(stay.name.split("@", 1)[0].partition(AGAIN)[0], ())
+    overlaps = {
+        life: min(life.down, stay.down) - max(life.up, stay.up, record.start)
+        for life in told
+        if life.down > stay.up
+    }
+    life = max(overlaps, key=lambda each: overlaps[each], default=None)
+    return stay if life is None else stay._replace(up=life.up, down=life.down, ending=life.ending)
 
 
 def _manifest(
-    scenario: Scenario, record: Recording, seed: int, jobs: list[RecordedJob], horizon: float
+    scenario: Scenario, record: Recording, seed: int, jobs: list[RecordedJob], start: float, horizon: float
 ) -> dict[str, Any]:
     return {
         "scenario": scenario.model_dump(),
         "seed": seed,
         "recording": record.name,
-        "start": record.start,
+        "start": start,
         "horizon_s": horizon,
         "jobs": len(jobs),
         "run_times_estimated": sum(job.estimated for job in jobs),
@@ -261,13 +415,31 @@ def _manifest(
     }
 
 
+def _running(
+    jobs: list[RecordedJob], stays: Sequence[Stay], matcher: Matcher, start: float
+) -> list[tuple[Job, str, str]]:
+    """The jobs that run as the run begins, each with its submitter and the machine it runs on."""
+    present = {stay.name.partition(AGAIN)[0]: stay.name for stay in stays if stay.up <= start < stay.down}
+    found = []
+    for job in jobs:
+        if job.running_on:
+            startd = job.running_on.split("@", 1)[-1]
+            found.append((_job(job, matcher, start), job.submitter, present.get(startd, startd)))
+    return found
+
+
 def _job(job: RecordedJob, matcher: Matcher, start: float) -> Job:
     submitted = 0.0 if job.running_on else job.submitted - start
     return Job(job.row, job.order, matcher.autocluster(job.ad), submitted, job.run_s)
 
 
+@lru_cache(maxsize=10_000)
+def _devices(ad: str) -> tuple[Device, ...]:
+    return assigned_devices(ad)
+
+
 def _session(stay: Stay, matcher: Matcher, start: float) -> Session:
-    devices = assigned_devices(stay.ad)
+    devices = _devices(stay.ad)
     kind, device_kinds = matcher.kind(stay.ad, [device.attribute for device in devices])
     machine = Machine(
         name=stay.name,
@@ -298,10 +470,10 @@ def _factors(record: Recording) -> dict[str, float]:
     }
 
 
-def _priorities(record: Recording) -> dict[str, float]:
+def _priorities(record: Recording, start: float) -> dict[str, float]:
     """The real priorities that the negotiator told last before the run's start."""
     told = record.priorities
-    people = told[~told["is_group"].astype(bool) & (told["seen_at"] <= _moment(record.start))]
+    people = told[~told["is_group"].astype(bool) & (told["seen_at"] <= _moment(start))]
     people = people.dropna(subset=["real_priority"]).sort_values("seen_at")
     return {
         str(name): float(value) for name, value in people.groupby("submitter")["real_priority"].last().items()

@@ -182,7 +182,11 @@ def _outcome(ad: View) -> str:
         return "failed" if crashed or ad.number("ExitCode") not in {None, 0} else "done"
     if status in {"held", "removed"}:
         return str(status)
-    match ad.number("VacateReasonCode"):
+    code = ad.number("VacateReasonCode")
+    # 25.x writes no ToE into an epoch: there an exit that no vacating explains is the job's own
+    if code is None and not exit_note and status == "running" and ad.value("ExitBySignal") is False:
+        return "done" if ad.number("ExitCode") == 0 else "failed"
+    match code:
         case 1008:
             return "lost"
         case 1003 | 1006:  # not started, failed to activate the claim: nothing ran that could be evicted

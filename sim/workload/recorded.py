@@ -27,22 +27,30 @@ class RecordedJob(NamedTuple):
     running_on: str = ""
 
 
-def recorded_jobs(jobs: pd.DataFrame, classes: pd.Series, *, start: float, end: float) -> list[RecordedJob]:
+def recorded_jobs(
+    jobs: pd.DataFrame, classes: pd.Series, *, start: float, end: float, by_time: bool = False
+) -> list[RecordedJob]:
     """The jobs of a window [s, Unix], by submission: those submitted in it, idle at its start, or running then.
 
     A job that never completed runs as long as the median of its class (of all, where its class has none), or as long as
     it was seen running if that is longer.
 
+    Parameters
+    ----------
+    by_time : a submitter's jobs go in the order of their submission, because the ids of a mixed workload don't
+
     Raises
     ------
     InputError : the window has no job, or a run time is impossible
     """
-    submitted = _unix(jobs["submitted_at"])
-    first, last = _unix(jobs["first_started_at"]), _unix(jobs["started_at"])
-    left = _unix(jobs["entered_status_at"].where(jobs["status"].isin(["completed", "removed", "held"])))
+    submitted = unix(jobs["submitted_at"])
+    first, last = unix(jobs["first_started_at"]), unix(jobs["started_at"])
+    left = unix(jobs["entered_status_at"].where(jobs["status"].isin(["completed", "removed", "held"])))
     there = (submitted <= end) & ~(left < start)
-    running = there & (submitted < start) & (last < start)
-    waiting = there & ~(first < start)
+    # what is idle again was taken off its slot, whenever it first ran; its state is that of its last sight
+    idle_again = (jobs["status"] == "idle").to_numpy() & (unix(jobs["entered_status_at"]) <= start)
+    running = there & (submitted < start) & (last < start) & ~idle_again
+    waiting = there & (~(first < start) | (idle_again & (submitted < start)))
     if not (running | waiting).any():
         raise InputError(
             "the recording has no job that was submitted in its window; collect queue and history first"
@@ -58,26 +66,52 @@ def recorded_jobs(jobs: pd.DataFrame, classes: pd.Series, *, start: float, end: 
         .fillna(0.0)
     )
     length = runs.fillna(pd.concat([median, seen_s], axis=1).max(axis=1)).to_numpy()
-    found = []
-    for row in (running | waiting).nonzero()[0]:
-        cluster, _, proc = str(jobs["job_id"].iloc[row]).partition(".")
-        slot = jobs["slot"].iloc[row]
-        on = str(slot) if running[row] and not pd.isna(slot) else ""
-        found.append(
-            RecordedJob(
-                row=int(row),
-                order=(-float(jobs["priority"].iloc[row]), int(cluster), int(proc or 0)),
-                submitter=str(jobs["submitter"].iloc[row]),
-                submitted=float(submitted[row]),
-                run_s=max(0.0, float(length[row]) - (start - float(last[row]))) if on else float(length[row]),
-                ad=str(jobs["ad"].iloc[row]),
-                estimated=bool(pd.isna(runs.iloc[row])),
-                running_on=on,
-            )
+    chosen = np.flatnonzero(running | waiting)
+    part = jobs.iloc[chosen]
+    orders = _orders(part, submitted[chosen], by_time=by_time)
+    slots = part["slot"].where(running[chosen] & part["slot"].notna(), "")
+    found = [
+        RecordedJob(
+            row=int(row),
+            order=order,
+            submitter=submitter,
+            submitted=float(submitted[row]),
+            run_s=max(0.0, float(length[row]) - (start - float(last[row]))) if on else float(length[row]),
+            ad=ad,
+            estimated=guessed,
+            running_on=on,
         )
+        for row, order, submitter, ad, guessed, on in zip(
+            chosen,
+            orders,
+            part["submitter"].tolist(),
+            part["ad"].tolist(),
+            part["run_s"].isna().tolist(),
+            slots.tolist(),
+            strict=True,
+        )
+    ]
     return sorted(found, key=lambda job: (job.submitted, job.order))
 
 
-def _unix(times: pd.Series) -> np.ndarray:
+def _orders(jobs: pd.DataFrame, submitted: np.ndarray, *, by_time: bool) -> list[tuple[float, int, int]]:
+    """JobPrio, then the ids; see `prio_compar` of the schedd."""
+    priorities = jobs["priority"].tolist()
+    if by_time:
+        moments = np.round(submitted * 1000).astype("int64").tolist()
+        return [
+            (-float(priority), moment, place)
+            for place, (priority, moment) in enumerate(zip(priorities, moments, strict=True))
+        ]
+    ids = [name.partition(".") for name in jobs["job_id"].tolist()]
+    return [
+        (-float(priority), int(cluster), int(proc or 0))
+        for priority, (cluster, _, proc) in zip(priorities, ids, strict=True)
+    ]
+
+
+def unix(times: pd.Series) -> np.ndarray:
     """Times as Unix seconds; missing ones are NaN, which compares with nothing."""
-    return np.array([np.nan if pd.isna(moment) else moment.timestamp() for moment in times], dtype="float64")
+    held = pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
+    seconds = held.astype("int64").to_numpy() / 1e6
+    return np.where(held.isna().to_numpy(), np.nan, seconds)

@@ -1,4 +1,4 @@
-"""A real pool by hand: `python -m tests.realpool up | record DIR | clean`."""
+"""A real pool by hand: `python -m tests.realpool up | record DIR | shape NAME DIR | clean`."""
 
 import argparse
 import shlex
@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+from tests.realpool.artefacts import record as record_shape
 from tests.realpool.chroot import DEFAULT_SUITE, clean
 from tests.realpool.configuration import PoolSpec
 from tests.realpool.errors import NoPoolError, RealPoolError
 from tests.realpool.pool import Pool
 from tests.realpool.record import Recorder
+from tests.realpool.shapes import SHAPES
 
 
 def main() -> int:
@@ -27,6 +29,12 @@ def main() -> int:
     record.add_argument("--minutes", type=float, default=24)
     record.add_argument("--seed", type=int, default=1)
     record.add_argument("--without-collector", action="store_true", help="the pool's own logs only")
+    shape = commands.add_parser(
+        "shape", help="record a pool of another shape, as a folder for poolscope replay"
+    )
+    shape.add_argument("shape", choices=sorted(SHAPES))
+    shape.add_argument("folder", type=Path, metavar="DIR", help="folder to write; it must not exist")
+    shape.add_argument("--seed", type=int, default=1)
     for command in (up, record):
         command.add_argument("--suite", default=DEFAULT_SUITE, help="Debian suite whose HTCondor is used")
     commands.add_parser("clean", aliases=["down"], help="delete the cached chroots")
@@ -56,6 +64,9 @@ def _run(options: argparse.Namespace) -> int:
             with_collector=not options.without_collector,
         )
         return recorder.run()
+    if options.command == "shape":
+        record_shape(SHAPES[options.shape], options.folder.absolute(), seed=options.seed)
+        return 0
     for folder in clean():
         print(f"deleted {folder}")
     return 0

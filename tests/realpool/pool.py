@@ -285,9 +285,15 @@ class Pool:
 
     def slot_name(self, name: str) -> str:
         """Return the name of a host's partitionable slot, as of its latest start."""
+        startd = self.startd_name(name)
+        return (
+            f"slot1@{startd}@{self._hosts[name].machine}" if self._hosts[name].glidein else f"slot1@{startd}"
+        )
+
+    def startd_name(self, name: str) -> str:
+        """Return what a host's startd is called, as of its latest start: a glidein's own name, else the machine's."""
         host = self._hosts[name]
-        startd = f"{name}_{self._generations[name]}@{host.machine}" if host.glidein else host.machine
-        return f"slot1@{startd}"
+        return f"{name}_{self._generations[name]}" if host.glidein else host.machine
 
     # --- inside
 

@@ -10,29 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Event
-from typing import Literal
 
 from tests.realpool.configuration import RECORDING
 from tests.realpool.errors import PoolError
 from tests.realpool.hosts import HOSTS, Host
-from tests.realpool.pool import How, Pool, copy_out
-from tests.realpool.workload import CLASSES, SECONDS, Burst, workload
+from tests.realpool.play import HostEvent, Play
+from tests.realpool.pool import Pool, copy_out
+from tests.realpool.workload import CLASSES, SECONDS, workload
 
 SNAPSHOT_EVERY_S = 15
-
-
-@dataclass(frozen=True, slots=True)
-class HostEvent:
-    """A host goes or comes back."""
-
-    at_s: float
-    """When, from the start of a full workload [s]."""
-    host: str
-    how: How | Literal["add"]
 
 
 GLIDEIN_2_LIFE_S = (330, 400)
@@ -62,9 +50,6 @@ class Recorder:
     suite: str
     with_collector: bool = True
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
-    _submitted: list[dict[str, object]] = field(default_factory=list)
-    _host_events: list[dict[str, object]] = field(default_factory=list)
-    _cancelled: Event = field(default_factory=Event)
 
     @property
     def truth(self) -> Path:
@@ -79,16 +64,18 @@ class Recorder:
     def run(self) -> int:
         """Record, and return 0, or 1 where the collector failed."""
         self.truth.mkdir(parents=True, exist_ok=True)
+        events = [replace(event, at_s=event.at_s * self._scale) for event in EVENTS]
+        play = Play(workload(self.seed, duration_s=self.duration_s), events, HOSTS, self.say)
         with Pool(replace(RECORDING, hosts=self._hosts()), suite=self.suite) as pool:
             self.say(f"pool up at {pool.address}, {pool.chroot.condor_version}")
             collector = self._start_collector(pool)
             try:
                 started_at = time.time()
-                self._play(pool, started_at)
+                play.run(pool, started_at, started_at + self.minutes * 60)
             finally:
                 failed = self._stop_collector(collector)
             failed = self._collect_once(pool) or failed
-            self._save_truth(pool, started_at)
+            self._save_truth(pool, started_at, play)
         return 1 if failed else 0
 
     # --- what happens in the pool
@@ -103,61 +90,6 @@ class Recorder:
     @property
     def _scale(self) -> float:
         return self.duration_s / SECONDS
-
-    def _play(self, pool: Pool, started_at: float) -> None:
-        """Submit the jobs and move the hosts, both on the clock, until the time is over."""
-        with ThreadPoolExecutor(2) as threads:
-            parts = [
-                threads.submit(self._submit_all, pool, started_at),
-                threads.submit(self._move_hosts, pool, started_at),
-            ]
-            try:
-                self._wait(parts, until=started_at + self.minutes * 60)
-            finally:
-                self._cancelled.set()
-        for part in parts:
-            part.result()
-
-    def _wait(self, parts: list[Future[None]], *, until: float) -> None:
-        while time.time() < until:
-            for part in parts:
-                if part.done():
-                    part.result()  # a failure ends the recording at once
-            time.sleep(min(1.0, max(0.0, until - time.time())))
-
-    def _sleep_until(self, moment: float) -> bool:
-        """Wait for a moment; False when the recording ends before."""
-        return not self._cancelled.wait(max(0.0, moment - time.time()))
-
-    def _submit_all(self, pool: Pool, started_at: float) -> None:
-        bursts = workload(self.seed, duration_s=self.duration_s)
-        total = sum(len(burst.runs_s) for burst in bursts)
-        done = 0
-        for burst in bursts:
-            if not self._sleep_until(started_at + burst.at_s):
-                return
-            (cluster,) = pool.submit(burst.description)
-            self._submitted.extend(_rows(burst, cluster, time.time()))
-            done += len(burst.runs_s)
-            self.say(f"{time.time() - started_at:6.0f} s  {done}/{total} jobs: {_title(burst)}")
-
-    def _move_hosts(self, pool: Pool, started_at: float) -> None:
-        spare = {host.name: host for host in HOSTS}
-        for event in EVENTS:
-            if not self._sleep_until(started_at + event.at_s * self._scale):
-                return
-            self._note(event, "begin")
-            if event.how == "add":
-                pool.add_host(spare[event.host])
-            else:
-                pool.remove_host(event.host, event.how)
-            self._note(event, "end")
-            self.say(f"{time.time() - started_at:6.0f} s  {event.host}: {event.how}")
-
-    def _note(self, event: HostEvent, what: str) -> None:
-        self._host_events.append(
-            {"at": round(time.time(), 3), "host": event.host, "how": event.how, "what": what}
-        )
 
     # --- the product, watching
 
@@ -213,7 +145,7 @@ class Recorder:
 
     # --- what really happened
 
-    def _save_truth(self, pool: Pool, started_at: float) -> None:
+    def _save_truth(self, pool: Pool, started_at: float, play: Play) -> None:
         facts = {
             "started_at": started_at,
             "ended_at": time.time(),
@@ -227,8 +159,8 @@ class Recorder:
             "classes": [asdict(one) for one in CLASSES],
         }
         (self.truth / "pool.json").write_text(json.dumps(facts, indent=1) + "\n")
-        _write_csv(self.truth / "submitted.csv", self._submitted)
-        _write_csv(self.truth / "host_events.csv", self._host_events)
+        _write_csv(self.truth / "submitted.csv", play.submitted)
+        _write_csv(self.truth / "host_events.csv", play.moved)
         (self.truth / "priorities.txt").write_text(pool.tool("condor_userprio", "-allusers", "-all"))
         _compress(self.truth / "history.json.xz", pool.tool("condor_history", "-json").encode())
         _compress(self.truth / "attempts.json.xz", pool.tool("condor_history", "-epochs", "-json").encode())
@@ -240,26 +172,7 @@ class Recorder:
             config = self.truth / "config" / f"{Path(path).parent}.conf"
             config.parent.mkdir(exist_ok=True)
             config.write_bytes(content)
-        self.say(f"{len(self._submitted)} jobs submitted; what really happened is in {self.truth}")
-
-
-def _title(burst: Burst) -> str:
-    return f"{len(burst.runs_s)} {burst.requirement_class.name} by {burst.submitter.user}"
-
-
-def _rows(burst: Burst, cluster: int, at: float) -> list[dict[str, object]]:
-    return [
-        {
-            "job_id": f"{cluster}.{proc}",
-            "planned_s": burst.at_s,
-            "submitted_at": round(at, 3),
-            "submitter": burst.submitter.name,
-            "requirement_class": burst.requirement_class.name,
-            "gpus": burst.requirement_class.gpus,
-            "run_s": run_s,
-        }
-        for proc, run_s in enumerate(burst.runs_s)
-    ]
+        self.say(f"{len(play.submitted)} jobs submitted; what really happened is in {self.truth}")
 
 
 def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:

@@ -1,8 +1,9 @@
 """A seeded workload of real jobs that sleep: who submits what, when, and how long it runs."""
 
+import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.realpool.configuration import SUBMITTERS, Submitter
 
@@ -92,6 +93,8 @@ class Burst:
     requirement_class: RequirementClass
     runs_s: tuple[int, ...]
     """How long each job sleeps [s]."""
+    first_row: int = 0
+    """Place of the first job in the whole workload; it travels in the attribute WorkloadRow."""
 
     @property
     def description(self) -> str:
@@ -102,14 +105,31 @@ class Burst:
             *self.requirement_class.lines,
             f'+RequirementClass = "{self.requirement_class.name}"',
             "+PlannedRunSeconds = $(run_s)",
-            "queue run_s from (",
-            *(f"  {run_s}" for run_s in self.runs_s),
+            "+WorkloadRow = $(place)",
+            "queue run_s, place from (",
+            *(f"  {run_s}, {self.first_row + place}" for place, run_s in enumerate(self.runs_s)),
             ")",
         )
         return "\n".join(lines)
 
 
-def workload(seed: int = 1, *, duration_s: float = SECONDS) -> list[Burst]:
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Who submits what: the makings of a workload."""
+
+    classes: tuple[RequirementClass, ...] = CLASSES
+    submitters: tuple[Submitter, ...] = SUBMITTERS
+    activity: tuple[float, ...] = ACTIVITY
+    """Share of the bursts by submitter [1]."""
+    log_run_s: tuple[float, float] = (4.44, 0.75)
+    """Mean and standard deviation of the logarithm of a run time; the median is 85 s."""
+    longest_run_s: float = 400.0
+
+
+MIX = Mix()
+
+
+def workload(seed: int = 1, *, duration_s: float = SECONDS, mix: Mix = MIX) -> list[Burst]:
     """Return the bursts in order of time; the same for the same arguments.
 
     Parameters
@@ -118,11 +138,18 @@ def workload(seed: int = 1, *, duration_s: float = SECONDS) -> list[Burst]:
     """
     rng = random.Random(seed)
     bursts = [
-        Burst(_arrival_s(rng, duration_s), _submitter(rng), one, tuple(_run_s(rng) for _ in range(size)))
-        for one in CLASSES
+        Burst(
+            _arrival_s(rng, duration_s),
+            rng.choices(mix.submitters, mix.activity)[0],
+            one,
+            tuple(_run_s(rng, mix) for _ in range(size)),
+        )
+        for one in mix.classes
         for size in _sizes(rng, max(1, round(one.jobs * duration_s / SECONDS)))
     ]
-    return sorted(bursts, key=lambda burst: burst.at_s)
+    bursts.sort(key=lambda burst: burst.at_s)
+    rows = itertools.accumulate((len(burst.runs_s) for burst in bursts), initial=0)
+    return [replace(burst, first_row=row) for burst, row in zip(bursts, rows, strict=False)]
 
 
 def _sizes(rng: random.Random, jobs: int) -> Iterator[int]:
@@ -141,10 +168,6 @@ def _arrival_s(rng: random.Random, duration_s: float) -> float:
     return round(rng.random() * 0.9 * duration_s, 1)
 
 
-def _submitter(rng: random.Random) -> Submitter:
-    return rng.choices(SUBMITTERS, ACTIVITY)[0]
-
-
-def _run_s(rng: random.Random) -> int:
-    """Draw a run time of 20 to 400 s, skewed as run times are: the median is 85 s."""
-    return round(min(400.0, max(20.0, rng.lognormvariate(4.44, 0.75))))
+def _run_s(rng: random.Random, mix: Mix) -> int:
+    """Draw a run time, skewed as run times are, of 20 s at least."""
+    return round(min(mix.longest_run_s, max(20.0, rng.lognormvariate(*mix.log_run_s))))

@@ -1,6 +1,7 @@
 """What machines there are and when: from snapshots of slot ads to sessions (design §5).
 
-A session is one stay of one startd. Glideins that come back carry a new startd name, so the slot's name is the key.
+A session is one stay of one startd. Glideins that come back carry a new startd name; a host that restarts keeps its name,
+but its startd has a new start.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import pandas as pd
 
 from sim.errors import InputError
 
+AGAIN = "#"
+"""Stands between the name of a startd and the number of its stay, where another of the same name came later."""
+
 ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-pool facts §1)
 
 
@@ -21,6 +25,7 @@ class Stay(NamedTuple):
 
     ad : text of its partitionable or static slot ad
     ending : quit, kill or open
+    born : when its startd started, if that is known
     """
 
     name: str
@@ -35,6 +40,7 @@ class Stay(NamedTuple):
     retire: float
     die: float
     ending: str
+    born: float = -math.inf
 
 
 def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> list[Stay]:
@@ -57,7 +63,31 @@ def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> lis
             "the snapshots hold no partitionable or static slot; collect from a pool with startds first"
         )
     moments = sorted(set(taken or []) | set(_unix(whole["seen_at"])))
-    return [_stay(str(name), rows, moments) for name, rows in whole.groupby("name", sort=True)]
+    return [
+        stay
+        for name, rows in whole.groupby("name", sort=True)
+        for stay in _numbered([_stay(str(name), part, moments) for part in _lives(rows)])
+    ]
+
+
+def _lives(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of one name, cut where another startd of that name begins."""
+    rows = rows.sort_values("seen_at")
+    begins = rows["started_at"].ffill()
+    number = (begins.notna() & (begins != begins.shift()) & begins.shift().notna()).cumsum()
+    return [part for _, part in rows.groupby(number)]
+
+
+def _numbered(stays: list[Stay]) -> list[Stay]:
+    """Stays of one name: each that another follows ends before it, and has a name of its own."""
+    for place, (stay, following) in enumerate(itertools.pairwise(stays), start=1):
+        down = min(stay.down, following.born if math.isfinite(following.born) else following.up)
+        stays[place - 1] = stay._replace(
+            name=f"{stay.name}{AGAIN}{place}",
+            down=down,
+            ending="quit" if stay.ending == "open" else stay.ending,
+        )
+    return stays
 
 
 def fixed_stays(slots: pd.DataFrame) -> list[Stay]:
@@ -101,6 +131,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         retire=retire,
         die=die,
         ending=ending,
+        born=_second(first["started_at"], up),
     )
 
 
