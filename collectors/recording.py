@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,17 +56,18 @@ def load_recording(folder: Path) -> Recording:
     attempts = attempts_frame(read_ads(epochs)).frame if epochs else empty("attempts")
     first, last = slots["seen_at"].min().timestamp(), slots["seen_at"].max().timestamp()
     start = min(first, float(jobs["submitted_at"].min().timestamp()))
+    settings = _settings(folder)
     return Recording(
         slots=slots,
         jobs=conform(jobs, "jobs"),
         attempts=attempts,
         priorities=_priorities(folder),
-        settings=_settings(folder),
+        settings=settings,
         start=start,
         end=max(last, float(jobs["seen_at"].max().timestamp())),
         name=folder.name,
         clock=clock,
-        lifetimes=_lifetimes(folder),
+        lifetimes=_lifetimes(folder, _update_interval(settings)),
     )
 
 
@@ -253,8 +255,19 @@ def _macro(text: str, name: str, depth: int = 5) -> str | None:
     return re.sub(r"\$\((\w+)\)", lambda inner: _macro(text, inner[1], depth - 1) or "", found[-1])
 
 
-def _lifetimes(folder: Path) -> dict[str, list[Lifetime]]:
-    """When each glidein was started and stopped, by the startd's name; what stayed has no end."""
+def _update_interval(settings: pd.DataFrame) -> float:
+    """How often a startd sends its ad [s]; HTCondor's default where the configuration doesn't say it."""
+    told = settings[(settings["daemon"] == "startd") & (settings["name"] == "UPDATE_INTERVAL")][
+        "value"
+    ].dropna()
+    return float(told.iloc[-1]) if len(told) and str(told.iloc[-1]).isdigit() else 300.0
+
+
+def _lifetimes(folder: Path, update_s: float) -> dict[str, list[Lifetime]]:
+    """When each glidein was started and stopped, by the startd's name; what stayed has no end.
+
+    One that ends by itself (DAEMON_SHUTDOWN) looks at its clock when it sends its ad, every `update_s` seconds.
+    """
     path = _found(folder, "glidein_events.jsonl")
     found: dict[str, list[Lifetime]] = {}
     for record in _json_lines(path) if path else ():
@@ -265,5 +278,8 @@ def _lifetimes(folder: Path) -> dict[str, list[Lifetime]]:
         if what == "start":
             lives.append(Lifetime(at + _STARTED_S, float("inf"), "open"))
         elif lives:
-            lives[-1] = Lifetime(lives[-1].up, float(at), "kill" if record.get("how") == "kill" else "quit")
+            up, how, down = lives[-1].up, record.get("how"), float(at)
+            if how in {"daemon_shutdown", "expire"}:
+                down = up + math.ceil((down - up) / update_s) * update_s
+            lives[-1] = Lifetime(up, down, how if how in {"kill", "graceful"} else "quit")
     return found

@@ -35,6 +35,7 @@ FIELDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
     "job_lease": ("schedd", "JOB_DEFAULT_LEASE_DURATION", _seconds),
     "claim_leftovers": ("schedd", "CLAIM_PARTITIONABLE_LEFTOVERS", _flag),
     "classad_lifetime": ("collector", "CLASSAD_LIFETIME", _seconds),
+    "update_interval": ("startd", "UPDATE_INTERVAL", _seconds),
     "claim_worklife": ("startd", "CLAIM_WORKLIFE", _seconds),
 }
 """Field of a scenario's policy → kind of daemon, its configuration macro, how its value is read."""

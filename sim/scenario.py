@@ -76,6 +76,7 @@ class PolicySection(Section):
     job_lease: Duration = 2400.0
     lease_slack: Duration = 9.0
     classad_lifetime: Duration = 900.0
+    update_interval: Positive = 300.0
     update_delay_low: Duration = 1.0
     update_delay_high: Duration = 2.0
     match_to_start: Duration = 1.05

@@ -157,7 +157,13 @@ class Pool:
         self._arrivals = sorted((job for job, _ in jobs), key=_submitted)
         self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
         self._next = 0
-        self._rounds = rounds(self._times, policy.schedd_interval, policy.schedd_min_interval)
+        self._rounds = rounds(
+            self._times,
+            policy.schedd_interval,
+            policy.schedd_min_interval,
+            last=-streams.phase.uniform() * policy.schedd_interval,
+            phase=start_unix % 1,
+        )
         self._round = next(self._rounds, NO_ROUND)
         for session in sessions:
             self.add(session)
@@ -596,6 +602,7 @@ class Pool:
             or self.patient
             or self.ghosts
             or self._changes
+            or self._stale
             or self._times[self._next] < FOREVER
             or any(
                 ready_s > self.env.now

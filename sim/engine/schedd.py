@@ -23,34 +23,51 @@ class Round(NamedTuple):
     reschedule: bool
 
 
-def rounds(submissions: Sequence[float], interval_s: float, min_interval_s: float) -> Iterator[Round]:
-    """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, SCHEDD_MIN_INTERVAL apart at least.
+def rounds(
+    submissions: Sequence[float],
+    interval_s: float,
+    min_interval_s: float,
+    *,
+    last: float = -FOREVER,
+    phase: float = 0.0,
+) -> Iterator[Round]:
+    """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, about SCHEDD_MIN_INTERVAL apart at least.
 
     Parameters
     ----------
     submissions : times in ascending order, the last one infinite [s]
+    last : when the round before was [s]
+    phase : what to add to a time for whole seconds to be whole [s]
 
-    A submission that comes too early after a round sets the timer for the next one, in whole seconds.
+    The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
+    it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires.
 
     Examples
     --------
     >>> from itertools import islice
     >>> [tuple(one) for one in islice(rounds([1.0, 2.5, 2.75, float("inf")], 300, 5), 3)]
-    [(1.0, True), (6.75, True), (306.75, False)]
+    [(1.0, True), (6.75, True), (307.75, False)]
     """
-    last, due, fresh = -FOREVER, FOREVER, False
+
+    def nearest(interval: float) -> float:
+        return math.floor(last + phase + interval + 0.5) - phase
+
+    due = FOREVER if last == -FOREVER else nearest(interval_s) + (last + phase) % 1
+    fresh = False
     for submitted in submissions:
         while due < submitted:
             yield Round(due, fresh)
-            last, due, fresh = due, due + interval_s, False
+            last, fresh = due, False
+            due = nearest(interval_s) + (last + phase) % 1
         if submitted == FOREVER:
             return
-        wait = last + min_interval_s - submitted
-        if wait > 0:
-            due, fresh = submitted + math.ceil(wait), True
-        else:
+        soonest = -FOREVER if last == -FOREVER else nearest(min_interval_s)
+        if submitted >= soonest:
             yield Round(submitted, True)
-            last, due, fresh = submitted, submitted + interval_s, False
+            last, fresh = submitted, False
+            due = nearest(interval_s) + (last + phase) % 1
+        else:
+            due, fresh = soonest + (submitted + phase) % 1, True
 
 
 def next_cycle(
@@ -85,12 +102,10 @@ def next_cycle(
     for told in requests:
         request = max(told, ended)
         if request >= due + woke % 1:
-            break
+            break  # the timer has fired
         earliest = max(whole_end + delay_s, math.floor(started) + min_interval_s)
         if not asked:
             asked = True
             due = max(earliest, math.floor(request))
-        if request >= due:
-            return request
         woke = request
     return due + woke % 1

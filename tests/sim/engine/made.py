@@ -1,8 +1,9 @@
 """Small pools and workloads made by hand, for tests of the engine."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sim.classads.matching import Matcher, Remainder, assigned_devices
+from sim.classads.matching import Matcher, Remainder, assigned_devices, read_ad
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
 from sim.engine.pool import Ghost, Pool, Session
@@ -32,6 +33,7 @@ def slot_text(
     memory: int = 65536,
     devices: Sequence[tuple[str, float]] = (),
     start: str = "true",
+    rank: str = "0.0",
     extra: str = "",
 ) -> str:
     """The ad of an empty partitionable slot; `devices` are model and capability."""
@@ -45,7 +47,7 @@ def slot_text(
     return f"""[ Arch = "X86_64"; OpSys = "LINUX"; HasFileTransfer = true; SlotType = "Partitionable"; PartitionableSlot = true;
         Cpus = {cpus}; Memory = {memory}; Disk = 50000000; GPUs = {len(devices)}; TotalSlotCpus = {cpus}; TotalSlotMemory = {memory};
         TotalSlotGPUs = {len(devices)}; AssignedGPUs = "{ids}"; AvailableGPUs = {{ {names} }}; {nested} {common} {extra}
-        Start = {start}; Rank = 0.0;
+        Start = {start}; Rank = {rank};
         WithinResourceLimits = (MY.Cpus > 0 && TARGET.RequestCpus <= MY.Cpus && MY.Memory > 0 && TARGET.RequestMemory <= MY.Memory
           && MY.Disk > 0 && TARGET.RequestDisk <= MY.Disk && (TARGET.RequestGPUs is undefined || MY.GPUs >= TARGET.RequestGPUs));
         Requirements = START && (WithinResourceLimits) ]"""
@@ -54,10 +56,10 @@ def slot_text(
 class Made:
     """A pool under construction: add machines and jobs, then run."""
 
-    def __init__(self, policy: PolicySection = QUICK, **changes: object) -> None:
-        self.policy = policy.model_copy(update=changes)
+    def __init__(self, **changes: Any) -> None:
+        self.policy = QUICK.model_copy(update=changes)
         self._machines: list[tuple[str, str, float, float, float, str]] = []
-        self._jobs: list[tuple[str, str, float, float]] = []
+        self._jobs: list[tuple[str, str, float, float, dict[str, float]]] = []
         self._ghosts: list[tuple[str, str, str, float]] = []
 
     def machine(
@@ -83,10 +85,15 @@ class Made:
         run: float = 600,
         expression: str = "true",
         request: Request | None = None,
+        extra: str = "",
+        prio: int = 0,
+        **more: float,
     ) -> "Made":
-        """Add `count` equal jobs."""
+        """Add `count` equal jobs; `extra` are attributes of their ads, `more` goes to `Job`."""
         text = job_ad(expression, request or Request(gpus=0))
-        self._jobs += [(submitter, text, at, run)] * count
+        if extra:
+            text = f"{text.rstrip().removesuffix(']')}; {extra} ]"
+        self._jobs += [(submitter, text, at, run, {**more, "prio": prio})] * count
         return self
 
     def ghost(
@@ -105,20 +112,23 @@ class Made:
     def run(self, until: float = 86400.0, seed: int = 1) -> Pool:
         """Run it and hand back the pool with its records."""
         matcher = Matcher(
-            [*(text for _, text, _, _ in self._jobs), *(text for _, _, text, _ in self._ghosts)],
+            [*(job[1] for job in self._jobs), *(text for _, _, text, _ in self._ghosts)],
             [machine[1] for machine in self._machines],
         )
         jobs = []
-        for row, (submitter, text, at, run) in enumerate(sorted(self._jobs, key=lambda job: job[2])):
-            jobs.append((Job(row, (0.0, row, 0), matcher.autocluster(text), at, run), submitter))
+        for row, (submitter, text, at, run, more) in enumerate(sorted(self._jobs, key=lambda job: job[2])):
+            order = (-more["prio"], row, 0)
+            rest = {name: value for name, value in more.items() if name != "prio"}
+            jobs.append((Job(row, order, matcher.autocluster(text), at, run, **rest), submitter))
         sessions = []
         for name, text, up, down, retire, ending in self._machines:
             devices = assigned_devices(text)
+            own = read_ad(text)
             kind, kinds = matcher.kind(text, [device.attribute for device in devices])
             machine = Machine(
                 name=name, host=name, site="here", kind=kind, devices=kinds, device_ids=tuple(device.id for device in devices),
                 models=tuple(device.model or "" for device in devices), capabilities=tuple(device.capability or 0.0 for device in devices),
-                total=Remainder(float(kind.ad["Cpus"]), float(kind.ad["Memory"]), 48828.125, kinds), retire_s=retire, die_s=down,
+                total=Remainder(float(own["Cpus"]), float(own["Memory"]), 48828.125, kinds), retire_s=retire, die_s=down,
             )  # fmt: skip
             sessions.append(Session(machine, up, down, ending))
         ghosts = [

@@ -31,7 +31,7 @@ def test_reused_claims_follow_for_the_same_user() -> None:
 def test_without_leftovers_and_reuse_a_slot_gives_one_match_a_cycle() -> None:
     """With worklife 0 and leftovers off the result is one match per partitionable slot and cycle."""
     pool = (
-        Made(claim_leftovers=False, claim_worklife=0)
+        Made(claim_leftovers=False, claim_worklife=0, reschedule=False)
         .machine("m", slot_text(cpus=4))
         .jobs("a", 4, run=10_000)
         .run(until=400)
@@ -112,7 +112,7 @@ def test_packing_prefers_the_machine_with_fewest_free_cores() -> None:
 def test_users_go_in_order_of_effective_priority() -> None:
     """Factor 1000 goes before factor 10000 when both have the same real priority."""
     factors = {"first": 1000.0, "last": 10000.0}
-    for seed in range(5):
+    for seed in range(12):
         made = (
             Made(schedd_min_interval=0, prio_factors=factors)
             .machine("m", slot_text(cpus=1))

@@ -1,0 +1,433 @@
+"""Every rule of a recorded pool's daemons, each on a made situation in which it decides.
+
+Sources: fact sheet (htcondor-semantics) and the log findings of recorded pools (docs/validation.md).
+"""
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from sim.classads.request import Request
+from sim.engine.groups import Group, allocate, group_of, quotas
+from sim.engine.pool import Pool
+from sim.engine.schedd import next_cycle, rounds
+from sim.scenario import GroupSection
+from tests.sim.engine.made import Made, attempts, slot_text
+
+SOON: dict[str, object] = {"schedd_min_interval": 0, "update_delay_low": 0, "update_delay_high": 0}
+ALONE: dict[str, object] = {"claim_leftovers": False, "claim_reuse": False, "reschedule": False}
+ONE_GPU = Request(1, 1, 128)
+FOREVER = float("inf")
+
+
+def starts(pool: Pool) -> list[tuple[str, float]]:
+    return [(row[0], row[1]) for row in attempts(pool)]
+
+
+class TestNegotiator:
+    def test_equal_cores_go_by_least_memory(self) -> None:
+        """PRE_JOB_RANK subtracts the memory after 10⁵ per core: the machine with less is packed first."""
+        made = Made().machine("roomy", slot_text(cpus=8, memory=64000))
+        pool = made.machine("tight", slot_text(cpus=8, memory=8000)).jobs("a", 1).run(until=200)
+        assert pool.recorder.attempts[0].claim.machine.name == "tight"
+
+    def test_memory_outweighs_a_core_from_100_gb_on(self) -> None:
+        """100 GB of memory outweighs one core (fact sheet §1.6)."""
+        made = Made().machine("more cores", slot_text(cpus=9, memory=1000))
+        pool = made.machine("more memory", slot_text(cpus=8, memory=200_000)).jobs("a", 1).run(until=200)
+        assert pool.recorder.attempts[0].claim.machine.name == "more cores"
+
+    def test_the_jobs_rank_only_breaks_ties_of_the_pre_job_rank(self) -> None:
+        """Equal machines go by the job's Rank; an emptier one isn't chosen for it (fact sheet §1.6)."""
+        v100, a100 = [("V100", 7.0)], [("A100", 8.0)]
+        made = (
+            Made().machine("v", slot_text(cpus=4, devices=v100)).machine("a", slot_text(cpus=4, devices=a100))
+        )
+        made.jobs("x", 1, extra="Rank = GPUs_Capability")
+        assert {
+            made.run(until=200, seed=seed).recorder.attempts[0].claim.machine.name for seed in range(8)
+        } == {"a"}
+        packed = Made().machine("v", slot_text(cpus=2, devices=v100))
+        packed.machine("a", slot_text(cpus=4, devices=a100)).jobs("x", 1, extra="Rank = GPUs_Capability")
+        assert packed.run(until=200).recorder.attempts[0].claim.machine.name == "v"
+
+    def test_single_precision_makes_a_tie_of_a_small_difference(self) -> None:
+        """10⁶ − 10⁵·64 − Memory has steps of half a MiB in single precision; −10⁷ and more has steps of one: 128 cores
+        and a quarter of a MiB less are no reason for a choice.
+        """
+        made = Made().machine("m", slot_text(cpus=400, memory=100_000))
+        made.machine("n", slot_text(cpus=400, memory=100_001)).jobs("a", 1)
+        chosen = {
+            made.run(until=200, seed=seed).recorder.attempts[0].claim.machine.name for seed in range(20)
+        }
+        assert chosen == {"m", "n"}
+
+    def test_a_match_is_charged_the_whole_slot(self) -> None:
+        """A one-core job on an empty 16-core slot uses up a limit of 16 cores (fact sheet §1.4, real-pool facts §7.1)."""
+        made = Made(**SOON, **ALONE).machine("m", slot_text(cpus=16)).machine("n", slot_text(cpus=16))
+        pool = made.jobs("a", 4).jobs("b", 4).run(until=100)
+        assert Counter(name for name, _ in starts(pool)[:2]) == {"a": 1, "b": 1}
+
+    def test_the_pie_counts_cores_and_not_gpus(self) -> None:
+        """24 cores, so 12 for each of two users: eight small GPU slots for one, one of eight cores for the other (§1.3)."""
+        gpu = [("V100", 7.0)]
+        made = Made(**SOON, **ALONE)
+        for number in range(2):
+            made.machine(f"big{number}", slot_text(cpus=8, devices=gpu))
+        for number in range(8):
+            made.machine(f"small{number}", slot_text(cpus=1, devices=gpu))
+        made.jobs("a", 10, request=ONE_GPU).jobs("b", 10, request=ONE_GPU)
+        cycle = made.run(until=60).recorder.cycles[0][1]
+        assert sorted(cycle.by_submitter.values()) == [1, 8]
+
+    def test_round_up_once(self) -> None:
+        """A submitter whose limit is below the smallest slot still gets one a turn (`SubmitterLimitPermits`)."""
+        made = Made(**SOON, **ALONE)
+        for number in range(2):
+            made.machine(f"m{number}", slot_text(cpus=8))
+        for name in "abcd":
+            made.jobs(name, 2)
+        assert made.run(until=60).recorder.cycles[0][1].matched == 2
+
+    def test_a_rejected_request_holds_up_no_other(self) -> None:
+        """No head-of-line blocking: the next autocluster is tried (fact sheet §1.5)."""
+        made = Made().machine("m", slot_text(cpus=1))
+        pool = made.jobs("a", 1, request=ONE_GPU).jobs("a", 1).run(until=200)
+        assert [attempt.job.row for attempt in pool.recorder.attempts] == [1]
+
+    def test_a_stale_offer_of_a_started_job_is_charged_and_its_machine_gone(self) -> None:
+        """Spin 2: the request's job was started as a leftover; the match is dropped, the slot lost for the cycle (§7.5)."""
+        made = Made(**SOON, claim_reuse=False, reschedule=False)
+        for number in range(3):
+            made.machine(f"m{number}", slot_text(cpus=4))
+        made.jobs("a", 8, run=5000).jobs("b", 1, run=5000)
+        pool = made.run(until=60)
+        first = pool.recorder.cycles[0][1]
+        assert first.spins >= 2
+        begun = [
+            attempt for attempt in pool.recorder.attempts if attempt.matched_s == pool.recorder.cycles[0][0]
+        ]
+        assert {attempt.origin for attempt in begun} == {"match", "leftover"}
+        matches = sum(attempt.origin == "match" for attempt in begun)
+        assert first.matched == matches
+        charged = sum(person.charged for person in pool.submitters.values())
+        assert charged >= 4 * matches, "every match is charged its whole slot until the next cycle"
+
+    def test_usage_between_cycles_is_the_whole_matched_slot(self) -> None:
+        """A job of one core on a slot of eight counts as eight until the next cycle, then as one (§7.4)."""
+        made = Made(**SOON, **ALONE, priority_halflife=60).machine("m", slot_text(cpus=8))
+        pool = made.jobs("a", 1, run=5000).jobs("a", 1, at=500, request=Request(1, 1, 128)).run(until=200)
+        person = pool.submitters["a"]
+        assert person.priority == pytest.approx(max(0.5, 0.5 * 0.5 + 0.5 * 8), abs=3)
+        assert person.charged == 1
+
+    def test_a_priority_of_half_with_a_use_of_100_reaches_50_25(self) -> None:
+        """After one half-life of constant use (fact sheet §8.4.4)."""
+        made = Made(**SOON, priority_halflife=600, negotiator_interval=60).machine("m", slot_text(cpus=100))
+        made.jobs("a", 1, run=100_000, request=Request(0, 100, 128)).jobs("b", 1, request=ONE_GPU)
+        pool = made.run(until=100)
+        person = pool.submitters["a"]
+        before = person.priority
+        began = pool.recorder.cycles[-1][0]
+        pool.run(began + 600.5)
+        elapsed = pool.recorder.cycles[-1][0] - began
+        beta = 0.5 ** (elapsed / 600)
+        assert person.priority == pytest.approx(beta * before + (1 - beta) * 100, rel=1e-6)
+
+    def test_a_ceiling_caps_a_submitter(self) -> None:
+        """condor_userprio -setceil: never more cores than that, however empty the pool."""
+        made = Made(**SOON, ceilings={"a": 2.0})
+        for number in range(6):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("a", 6, run=5000).run(until=1000)
+        assert len(starts(pool)) == 2
+
+
+class TestTimers:
+    def test_a_submission_too_soon_after_a_round_waits_for_the_next(self) -> None:
+        """SCHEDD_MIN_INTERVAL: a user can miss a cycle just after submitting (§7.6)."""
+        found = list(itertools.islice(rounds([0.25, 3.5, FOREVER], 300, 5, last=-100.0), 2))
+        assert [(one.at_s, one.reschedule) for one in found] == [(0.25, True), (5.5, True)]
+
+    def test_a_job_whose_ad_has_not_been_sent_misses_the_cycle(self) -> None:
+        """Its submitter was advertised without idle jobs a moment before."""
+        fixed: dict[str, object] = {"first_cycle": 10, "reschedule": False, "schedd_interval": 300}
+        made = (
+            Made(**fixed, schedd_min_interval=5)
+            .machine("m", slot_text(cpus=1))
+            .machine("n", slot_text(cpus=1))
+        )
+        made.jobs("a", 1, at=6, run=5000).jobs("b", 1, at=8, run=5000)
+        found = dict(starts(made.run(until=100)))
+        assert found["a"] == 11
+        assert found["b"] == 71
+
+    def test_the_cycle_comes_an_interval_after_the_last(self) -> None:
+        assert next_cycle(100.0, 100.0, [], interval_s=60, delay_s=20, min_interval_s=5) == 160
+
+    def test_a_request_brings_it_forward_but_not_below_the_delay(self) -> None:
+        options = {"interval_s": 60, "delay_s": 20, "min_interval_s": 5}
+        assert next_cycle(100.0, 100.0, [130.5], **options) == 130.5
+        assert next_cycle(100.0, 100.0, [105.5], **options) == 120.5
+
+    def test_whole_seconds_let_it_come_up_to_a_second_early(self) -> None:
+        """The elapsed time is counted in whole seconds: recorded cycles 10 s apart come 9.1 to 11.1 s apart."""
+        assert next_cycle(100.9, 100.95, [110.2], interval_s=10, delay_s=10, min_interval_s=5) == 110.2
+
+    def test_an_eviction_asks_for_no_cycle(self) -> None:
+        """Only submissions trigger RESCHEDULE (§7.2)."""
+        made = Made(first_cycle=5, schedd_interval=10).machine("g", slot_text(cpus=1), down=100)
+        made.machine("h", slot_text(cpus=1), up=90).jobs("a", 1, run=1000)
+        times = [began for began, _ in made.run(until=200).recorder.cycles]
+        assert all(round(began % 60) in {5, 6} for began in times)
+
+    def test_an_ad_is_one_to_two_seconds_late(self) -> None:
+        """A slot freed half a second before a cycle can't be matched in it (§7.7)."""
+        made = Made(first_cycle=10, claim_reuse=False, reschedule=False, schedd_min_interval=0)
+        made.machine("m", slot_text(cpus=1)).jobs("a", 1, run=58.5).jobs("b", 1, at=15, run=50)
+        found = starts(made.run(until=400))
+        assert found[1][1] - found[0][1] == pytest.approx(120)
+
+    def test_delays_from_match_and_reuse_to_start_and_after_the_run(self) -> None:
+        """1.05 s from match to start, 1.04 s (sometimes 2.07 s) from an end to the next start, run time + 0.1 s (§7.7)."""
+        policy: dict[str, object] = {
+            "match_to_start": 1.05,
+            "reuse_to_start": 1.04,
+            "run_overhead": 0.1,
+            "first_cycle": 10,
+        }
+        made = Made(**policy).machine("m", slot_text(cpus=1)).jobs("a", 2, run=100)
+        first, second = made.run(until=400).recorder.attempts
+        assert first.executing_s == pytest.approx(11.05)
+        assert first.ended_s == pytest.approx(111.15)
+        assert second.executing_s == pytest.approx(112.19)
+
+
+class TestSchedd:
+    def test_job_prio_goes_before_ids(self) -> None:
+        """JobPrio descending, then ids; submission times don't count (fact sheet §1.5)."""
+        made = Made(first_cycle=30).machine("m", slot_text(cpus=1))
+        pool = made.jobs("a", 2, run=10).jobs("a", 1, at=5, run=10, prio=5).run(until=200)
+        assert [attempt.job.row for attempt in pool.recorder.attempts] == [2, 0, 1]
+
+    def test_leftovers_go_round_robin_over_the_matched_machines(self) -> None:
+        """Two machines matched in a cycle fill up in turns (§7.5)."""
+        made = Made(first_cycle=10).machine("m", slot_text(cpus=4)).machine("n", slot_text(cpus=4))
+        pool = made.jobs("a", 6, run=5000).run(until=60)
+        assert Counter(attempt.claim.machine.name for attempt in pool.recorder.attempts) == {"m": 3, "n": 3}
+
+    def test_a_killed_machine_is_matched_until_its_ad_is_forgotten(self) -> None:
+        """Its ad outlives it by one to two CLASSAD_LIFETIMEs; its matches are wasted (real-pool facts §6)."""
+        made = Made(first_cycle=10, classad_lifetime=300, claim_leftovers=False)
+        made.machine("dead", slot_text(cpus=1), down=5, ending="kill").machine("live", slot_text(cpus=2))
+        waits = [row[1] for row in attempts(made.jobs("a", 1, run=10).run(until=3000))]
+        alone = Made(first_cycle=10, classad_lifetime=300).machine("live", slot_text(cpus=2))
+        assert [row[1] for row in attempts(alone.jobs("a", 1, run=10).run(until=3000))] == [11]
+        assert 310 < waits[0] < 700
+
+    def test_a_request_is_rounded_up(self) -> None:
+        """MODIFY_REQUEST_EXPR_REQUESTMEMORY: multiples of 128 MiB (fact sheet §2.1)."""
+        made = Made(first_cycle=10).machine("m", slot_text(cpus=4, memory=1024))
+        pool = made.jobs("a", 8, request=Request(0, 1, 129), run=5000).run(until=60)
+        assert [attempt.claim.shape.size.memory_mib for attempt in pool.recorder.attempts] == [256.0] * 4
+
+    def test_what_no_longer_fits_rounded_is_taken_as_asked(self) -> None:
+        made = Made(first_cycle=10).machine("m", slot_text(cpus=4, memory=200))
+        pool = made.jobs("a", 1, request=Request(0, 1, 130), run=5000).run(until=60)
+        assert pool.recorder.attempts[0].claim.shape.size.memory_mib == 130.0
+
+    def test_the_first_device_that_suits_is_given(self) -> None:
+        """No best fit: a permissive job takes the big card if it is listed first (fact sheet §2.1)."""
+        text = slot_text(cpus=4, devices=[("A100", 8.0), ("V100", 7.0)])
+        pool = Made(first_cycle=10).machine("m", text).jobs("a", 1, request=ONE_GPU).run(until=60)
+        assert pool.recorder.attempts[0].places == (0,)
+
+    def test_a_removed_job_leaves_queue_or_slot(self) -> None:
+        """condor_rm: an idle job never starts, a running one frees its slot at once."""
+        made = Made(first_cycle=10, claim_reuse=False).machine("m", slot_text(cpus=1))
+        made.jobs("a", 1, run=5000, removed_s=100).jobs("a", 1, run=50, removed_s=60).jobs("a", 1, run=50)
+        rows = attempts(made.run(until=2000))
+        assert [row[4] for row in rows] == ["removed", "done"]
+        assert rows[0][2] == 100
+
+    def test_a_checkpointing_job_loses_only_what_came_after_its_last_checkpoint(self) -> None:
+        """It resumes elsewhere with the progress of its last whole period (fact sheet §4.4)."""
+        made = Made(first_cycle=10, schedd_interval=10).machine("g", slot_text(cpus=1), down=261)
+        made.machine("h", slot_text(cpus=1), up=262).jobs("a", 1, run=1000, checkpoint_s=100)
+        first, second = made.run(until=5000).recorder.attempts
+        assert (first.ended_s, first.outcome) == (261, "evicted")
+        assert (second.ended_s or 0) - second.executing_s == pytest.approx(800)
+
+    def test_a_job_is_held_when_its_time_is_over(self) -> None:
+        """Policy clock: held after so long, its slot is free again (fact sheet §7.2)."""
+        made = Made(first_cycle=10, claim_reuse=False).machine("m", slot_text(cpus=1))
+        rows = attempts(made.jobs("a", 1, run=5000, limit_s=300).jobs("a", 1, run=10).run(until=2000))
+        assert [row[4] for row in rows] == ["held", "done"]
+        assert (rows[0][2] or 0) - rows[0][1] == 300
+
+    def test_a_draining_machine_ends_its_jobs_first(self) -> None:
+        """Drained: no new job, those it has run to their end, then it goes."""
+        made = Made(first_cycle=10).machine("m", slot_text(cpus=2), down=100, ending="drain")
+        rows = attempts(made.jobs("a", 2, run=300).jobs("a", 1, at=150, run=10).run(until=2000))
+        assert [row[4] for row in rows] == ["done", "done"]
+
+    def test_graceful_eviction_waits_for_the_retirement_time(self) -> None:
+        """MaxJobRetirementTime counts from the job's start (fact sheet §4.1)."""
+        made = Made(first_cycle=10, max_job_retirement=200, vacate_time=1)
+        made.machine("m", slot_text(cpus=1), down=100, ending="graceful").jobs("a", 1, run=5000)
+        (row,) = attempts(made.run(until=2000))
+        assert (row[2], row[4]) == (211, "evicted")
+
+
+class TestConcurrencyLimits:
+    def test_no_more_than_the_limit_run_at_once(self) -> None:
+        """LICENSE_LIMIT = 2 (fact sheet §1.9)."""
+        made = Made(concurrency_limits={"license": 2}, claim_leftovers=False, reschedule=False)
+        for number in range(5):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("a", 5, run=5000, extra='ConcurrencyLimits = "license"').run(until=1000)
+        assert len(attempts(pool)) == 2
+
+    def test_amounts_and_defaults_of_a_group_of_limits(self) -> None:
+        """``museum.db:2`` under CONCURRENCY_LIMIT_DEFAULT_museum = 5: two jobs of two."""
+        made = Made(concurrency_limits={"museum.": 5}, claim_leftovers=False)
+        for number in range(5):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("a", 5, run=5000, extra='ConcurrencyLimits = "Museum.db:2"').run(until=1000)
+        assert len(attempts(pool)) == 2
+
+    def test_a_claim_is_reused_under_the_same_limits_only(self) -> None:
+        """CLAIM_RECYCLING_CONSIDER_LIMITS."""
+        made = Made(first_cycle=10, reschedule=False).machine("m", slot_text(cpus=1))
+        made.jobs("a", 1, run=20, extra='ConcurrencyLimits = "license"').jobs("a", 1, run=20)
+        assert [row[3] for row in attempts(made.run(until=500))] == ["match", "match"]
+
+
+class TestGroups:
+    GROUPS = (
+        Group("physics", 40),
+        Group("chem", 0.25, dynamic=True, accept_surplus=True),
+        Group("physics.atlas", 0.5, dynamic=True),
+    )
+
+    def test_quotas_divide_the_pool(self) -> None:
+        """Absolute quotas, shares of the parent's, the rest to the root (fact sheet §1.9)."""
+        assert quotas(self.GROUPS, 100) == {"": 35, "physics": 20, "chem": 25, "physics.atlas": 20}
+
+    def test_quotas_beyond_the_pool_are_scaled_down(self) -> None:
+        assert quotas([Group("a", 100), Group("b", 300)], 100) == {"": 0, "a": 25, "b": 75}
+
+    def test_surplus_goes_to_who_accepts_it(self) -> None:
+        demand = {"physics": 5, "physics.atlas": 0, "chem": 90, "": 10}
+        assert allocate(self.GROUPS, demand, 100, root_accepts=False) == pytest.approx(
+            {"": 10, "physics": 5, "chem": 85, "physics.atlas": 0}
+        )
+        barred = [Group("physics", 40), Group("chem", 25)]
+        assert allocate(barred, demand, 100, root_accepts=False)["chem"] == 25
+
+    def test_the_longest_group_counts(self) -> None:
+        assert group_of("Physics.Atlas.ann@p", ["physics", "physics.atlas"]) == "physics.atlas"
+        assert group_of("physicsx.ann@p", ["physics"]) == ""
+
+    @pytest.mark.parametrize(("surplus", "running"), [(False, 2), (True, 8)])
+    def test_a_group_stays_within_its_quota_unless_it_accepts_surplus(
+        self, surplus: bool, running: int
+    ) -> None:
+        made = Made(groups={"chem": GroupSection(quota=2, accept_surplus=surplus)}, claim_leftovers=False)
+        for number in range(8):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("chem.bob@p", 8, run=5000).run(until=1000)
+        assert len(attempts(pool)) == running
+
+    def test_what_one_user_of_a_group_has_is_missing_to_the_others(self) -> None:
+        """The quota is the group's pie: three of four cores in use leave one (fact sheet §1.9)."""
+        made = Made(groups={"chem": GroupSection(quota=4)}, claim_leftovers=False, first_cycle=10)
+        for number in range(8):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("chem.bob@p", 3, run=5000).jobs("chem.eve@p", 4, at=300, run=5000).run(until=1000)
+        assert Counter(row[0] for row in attempts(pool)) == {"chem.bob@p": 3, "chem.eve@p": 1}
+
+    def test_autoregroup_lets_a_group_compete_with_the_root(self) -> None:
+        group = GroupSection(quota=2, autoregroup=True)
+        made = Made(groups={"chem": group}, claim_leftovers=False)
+        for number in range(8):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        assert len(attempts(made.jobs("chem.bob@p", 8, run=5000).run(until=1000))) == 8
+
+    def test_quotas_go_before_priorities(self) -> None:
+        """A group with a quota gets it although a better user waits (fact sheet §1.9)."""
+        factors = {"ann@p": 1.0, "chem.bob@p": 1e6}
+        made = Made(groups={"chem": GroupSection(quota=3)}, prio_factors=factors, **ALONE, **SOON)
+        for number in range(4):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("ann@p", 4, run=5000).jobs("chem.bob@p", 4, run=5000).run(until=1000)
+        assert Counter(row[0] for row in attempts(pool)) == {"chem.bob@p": 3, "ann@p": 1}
+
+
+class TestPreemption:
+    BETTER = "RemoteUserPrio > TARGET.SubmitterUserPrio * 1.2"
+
+    def base(self, **changes: object) -> Made:
+        factors = {"good": 1.0, "bad": 1e6}
+        made = Made(first_cycle=10, prio_factors=factors, claim_leftovers=False, **SOON).machine(
+            "m", slot_text(cpus=1)
+        )
+        made.policy = made.policy.model_copy(update=changes)
+        return made.jobs("bad", 1, run=5000).jobs("good", 1, at=100, run=50)
+
+    def test_nothing_is_preempted_by_default(self) -> None:
+        rows = attempts(self.base().run(until=2000))
+        assert [row[0] for row in rows] == ["bad"]
+
+    def test_a_better_user_preempts_where_the_requirements_hold(self) -> None:
+        """PREEMPTION_REQUIREMENTS with RemoteUserPrio and SubmitterUserPrio (fact sheet §1.6)."""
+        rows = attempts(self.base(preemption_requirements=self.BETTER).run(until=20_000))
+        assert [(row[0], row[4]) for row in rows] == [("bad", "evicted"), ("good", "done"), ("bad", "done")]
+
+    def test_not_when_preemption_is_not_considered(self) -> None:
+        made = self.base(preemption_requirements=self.BETTER, consider_preemption=False)
+        assert [row[0] for row in attempts(made.run(until=2000))] == ["bad"]
+
+    def test_not_before_the_retirement_time_is_over(self) -> None:
+        """A slot whose RetirementTimeRemaining is above 0 is trimmed from the list (fact sheet §1.2)."""
+        made = self.base(preemption_requirements=self.BETTER, max_job_retirement=1000)
+        rows = attempts(made.run(until=20_000))
+        assert rows[0][4] == "evicted"
+        assert (rows[0][2] or 0) > 1011
+
+    def test_a_startd_rank_preempts_for_a_job_it_prefers(self) -> None:
+        """RANK above CurrentRank, whatever the priorities (fact sheet §1.6)."""
+        text = slot_text(cpus=1, rank="Owned =?= true")
+        made = Made(first_cycle=10, claim_leftovers=False, **SOON).machine("m", text)
+        made.jobs("guest", 1, run=5000).jobs("owner", 1, at=100, run=50, extra="Owned = true")
+        rows = attempts(made.run(until=20_000))
+        assert [(row[0], row[4]) for row in rows] == [
+            ("guest", "evicted"),
+            ("owner", "done"),
+            ("guest", "done"),
+        ]
+
+    def test_a_claim_a_job_made_that_the_startd_prefers_serves_no_other(self) -> None:
+        """Reuse needs a RANK at least that of the job that made the claim (fact sheet §2.3)."""
+        text = slot_text(cpus=1, rank="Owned =?= true")
+        made = Made(first_cycle=10, reschedule=False).machine("m", text)
+        made.jobs("a", 1, run=20, extra="Owned = true").jobs("a", 1, run=20)
+        assert [row[3] for row in attempts(made.run(until=500))] == ["match", "match"]
+
+
+def test_a_day_long_glidein_takes_no_long_job_and_none_in_its_last_ten_hours() -> None:
+    """The front end's START: Long jobs need 144,000 s left, others 36,000 s if the wall time is 43,200 s or more (§4.2)."""
+    start = (
+        '(time() < GLIDEIN_ToRetire) && ifThenElse(TARGET.JobDurationCategory is "Long", GLIDEIN_ToDie - time() >= 144000, '
+        "GLIDEIN_ToDie - time() >= 36000)"
+    )
+    text = slot_text(cpus=64, start=start, extra="GLIDEIN_ToRetire = 1795049910; GLIDEIN_ToDie = 1795085910;")
+    made = Made(first_cycle=10, schedd_interval=60).machine("g", text, down=85_910)
+    made.jobs("a", 1, run=100, extra='JobDurationCategory = "Long"')
+    for hour in range(24):
+        made.jobs("b", 1, at=hour * 3600, run=100)
+    rows = attempts(made.run(until=86_400))
+    assert {row[0] for row in rows} == {"b"}
+    assert len(rows) == 14
+    assert max(row[1] for row in rows) < 49_910
