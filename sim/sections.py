@@ -349,6 +349,7 @@ class RunSection(Section):
     start : ``beginning`` of the record; or its ``end``, from where machines, queue, running jobs and priorities are taken
     horizon : length of a run; without it, until the last job of the workload has ended or can't start any more
     warm_up : jobs submitted and attempts begun before this are left out of what is reported
+    check : let every run be checked: nothing given twice, nothing lost (sim/engine/invariants.py)
     """
 
     seed: int = Field(default=1, ge=0)
@@ -356,6 +357,7 @@ class RunSection(Section):
     start: Literal["beginning", "end"] = "beginning"
     horizon: Positive | None = None
     warm_up: Duration = 0.0
+    check: bool = False
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:

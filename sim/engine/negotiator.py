@@ -21,12 +21,13 @@ NO_PREEMPTION, RANK_PREEMPTION, PRIORITY_PREEMPTION = 2, 1, 0
 
 
 class Cycle:
-    """What a cycle did; `by_submitter` counts matches."""
+    """What a cycle did; `by_submitter` counts matches, `idle` the jobs that waited as it began."""
 
-    __slots__ = ("by_submitter", "considered", "matched", "rejected", "slots", "spins")
+    __slots__ = ("by_submitter", "considered", "idle", "matched", "rejected", "slots", "spins")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.idle = 0
         self.considered = self.matched = self.rejected = self.spins = 0
         self.by_submitter: dict[str, int] = {}
 

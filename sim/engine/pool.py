@@ -152,7 +152,7 @@ class Pool:
         self._ahead = 0
         self._limited = False
         self._claims = 0
-        self._preempts = policy.consider_preemption and policy.preemption_requirements.lower() != "false"
+        self.preempts = policy.consider_preemption and policy.preemption_requirements.lower() != "false"
         self._jobs = self._in_order([*jobs, *((job, name) for job, name, _ in running)])
         self._arrivals = sorted((job for job, _ in jobs), key=_submitted)
         self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
@@ -208,6 +208,15 @@ class Pool:
             if ghost.at_s <= self.env.now:
                 self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
         return float(self.env.now)
+
+    @property
+    def out(self) -> int:
+        """How many jobs are neither in the queue nor ended: running, or on a machine that died and not given up yet."""
+        return self._busy
+
+    def submitted(self) -> list[Job]:
+        """The jobs that have been submitted so far; those that ran as the run began are not among them."""
+        return self._arrivals[: self._next]
 
     def job(self, place: int) -> Job:
         """The job in this place of the schedd's order."""
@@ -318,7 +327,9 @@ class Pool:
             self.recorder.end(claim.attempt, self.env.now, REMOVED)
             self._vacate(claim)
             self._let_go(claim, self.env.now)
-        elif not job.queue.drop(job.place):
+        elif job.queue.drop(job.place):
+            self.recorder.removals.append((job, self.env.now))
+        else:
             return  # it has ended
         self._note(job.queue.person)
         self._gone()
@@ -340,7 +351,7 @@ class Pool:
         machine.state = machine.seen = self.table.state(machine.kind, machine.total, machine.rank)
         self.machines[machine.name] = machine
         self._weight += machine.state.weight
-        self._preempts |= self.policy.consider_preemption and self.matcher.prefers(machine.kind)
+        self.preempts |= self.policy.consider_preemption and self.matcher.prefers(machine.kind)
         if machine.retire_s > self.env.now:
             self.collector.list(machine)
         else:
@@ -409,7 +420,7 @@ class Pool:
             if job is None:
                 continue
             if claim.active_s > cut_s:
-                self.recorder.undo(claim.attempt)
+                self.recorder.undo(claim.attempt, self.env.now)
                 job.starts -= 1
             else:
                 self._save(job, claim, cut_s)
@@ -456,27 +467,27 @@ class Pool:
         while True:
             started = env.now
             self._cycle(started)
-            unix = self.start_unix
             due = next_cycle(
-                unix + started,
-                unix + started + policy.cycle_overhead,
+                started,
+                started + policy.cycle_overhead,
                 self._requests(started + policy.negotiator_interval + policy.negotiator_cycle_delay)
                 if policy.reschedule
                 else (),
                 interval_s=policy.negotiator_interval,
                 delay_s=policy.negotiator_cycle_delay,
                 min_interval_s=policy.negotiator_min_interval,
+                phase=self.start_unix % 1,
             )
-            yield env.timeout(due - unix - started)
+            yield env.timeout(due - started)
 
     def _requests(self, until_s: float) -> Iterator[float]:
-        """When the schedd will ask for a cycle [s, Unix]: submissions to come are known, so its rounds are too."""
+        """When the schedd will ask for a cycle [s]: submissions to come are known, so its rounds are too."""
         self._rounds, ahead = tee(self._rounds)
         for one in chain([self._round], ahead):
             if one.at_s > until_s:
                 return
             if one.reschedule:
-                yield self.start_unix + one.at_s
+                yield one.at_s
 
     def _cycle(self, now: float) -> None:
         self._catch_up(now)
@@ -486,7 +497,9 @@ class Pool:
         if not waiting and not (self.ghosts and self.ghosts[0].at_s <= now):
             return
         self._matched = []
+        idle = sum(person.n_idle for person in self.submitters.values())
         cycle = self._serve(now)
+        cycle.idle = idle
         self._fill()
         self.recorder.cycles.append((now, cycle))
         if not cycle.matched:
@@ -530,7 +543,7 @@ class Pool:
                 if claim.limits
             )
         unix = self.start_unix + now
-        preemption = self._preemption(now) if self._preempts else None
+        preemption = self._preemption(now) if self.preempts else None
         if not self.groups:
             return self.negotiator.negotiate(
                 self.submitters.values(),
@@ -709,7 +722,7 @@ class Pool:
         machine.slots_made += 1
         number = self._claims = self._claims + 1
         claim = Claim(machine, person, carving.shape, places, now, number, machine.slots_made, cluster.limits)
-        if self._preempts:
+        if self.preempts:
             claim.job_rank = self.matcher.slot_rank(cluster, machine.kind)
         machine.claims[number] = claim
         person.usage += carving.shape.weight
@@ -795,7 +808,7 @@ class Pool:
             if (
                 cluster.limits == claim.limits
                 and self.table.reusable(cluster, claim.shape, unix)
-                and (not self._preempts or self.matcher.slot_rank(cluster, machine.kind) >= claim.job_rank)
+                and (not self.preempts or self.matcher.slot_rank(cluster, machine.kind) >= claim.job_rank)
             ):
                 delay = policy.reuse_to_start
                 if policy.reuse_slow_share and self.streams.delays.uniform() < policy.reuse_slow_share:

@@ -49,6 +49,8 @@ class Recorder:
     def __init__(self) -> None:
         self.cycles: list[tuple[float, Cycle]] = []
         self.probes: list[ProbeResult] = []
+        self.removals: list[tuple[Job, float]] = []
+        """Jobs that were removed while they were idle, and when [s]."""
         self._jobs: list[Job] = []
         self._claims: list[Claim] = []
         self._ready_s, self._matched_s, self._executing_s, self._ended_s = (array("d") for _ in range(4))
@@ -72,8 +74,9 @@ class Recorder:
         self._ended_s[number] = ended_s
         self._outcomes[number] = outcome
 
-    def undo(self, number: int) -> None:
-        """Mark an attempt that never reached its start (its machine went away before)."""
+    def undo(self, number: int, at_s: float) -> None:
+        """Mark an attempt that never reached its start (its machine went away before): its job is idle again."""
+        self._ended_s[number] = at_s
         self._outcomes[number] = UNSTARTED
 
     def executing(self, number: int) -> float:
@@ -194,6 +197,10 @@ class Recorder:
             status[rows[ended == DONE]] = "completed"
         frame = jobs.copy().reset_index(drop=True)
         frame["seen_at"] = at(start_unix, [end_s] * count)
+        left = np.full(count, np.nan)
+        for job, at_s in self.removals:
+            status[job.row], left[job.row] = "removed", at_s
+        frame["entered_status_at"] = at(start_unix, left)
         frame["first_started_at"] = at(start_unix, first)
         frame["started_at"] = at(start_unix, last)
         frame["executing_at"] = at(start_unix, executing)

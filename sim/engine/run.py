@@ -19,6 +19,7 @@ import sim
 from sim.classads.matching import Autocluster, Device, Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
+from sim.engine.invariants import verify
 from sim.engine.pool import Ghost, Pool, Session
 from sim.engine.slots import post_job_rank
 from sim.engine.streams import Streams
@@ -254,6 +255,8 @@ class Plan:
             pool.env.process(front_end.run(_PoolGrounds(pool)))
         hopeless = sum(self.matcher.autocluster(job.ad).id in self.impossible for job in jobs)
         end_s = _run_on(pool, horizon, progress, hopeless=hopeless, until_answered=self.until_answered)
+        if self.scenario.run.check:
+            verify(pool)
         used = sorted(job.row for job in jobs if not job.running_on)
         seen_s = end_s if self.until_answered else horizon
         told = pool.recorder

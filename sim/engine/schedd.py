@@ -78,12 +78,14 @@ def next_cycle(
     interval_s: float,
     delay_s: float,
     min_interval_s: float,
+    phase: float = 0.0,
 ) -> float:
     """When the cycle after one that lasted from `started` to `ended` begins [s].
 
     Parameters
     ----------
     requests : times of RESCHEDULE after `started`, ascending [s]
+    phase : what to add to a time for whole seconds to be whole [s]
 
     NEGOTIATOR_INTERVAL after the start, NEGOTIATOR_CYCLE_DELAY after the end at least; the first RESCHEDULE lets it
     begin at once, or as soon as the delay and NEGOTIATOR_MIN_INTERVAL are over (`Matchmaker::negotiationTime`).
@@ -95,17 +97,21 @@ def next_cycle(
     >>> next_cycle(0.25, 0.5, [], interval_s=60, delay_s=20, min_interval_s=5)
     60.5
     """
-    whole_end = math.floor(ended)
-    due = whole_end + max(delay_s, interval_s - (whole_end - math.floor(started)))
-    woke = ended
+    begun, over = math.floor(started + phase), math.floor(ended + phase)
+    due = over + max(delay_s, interval_s - (over - begun)) - phase
+    woke = (ended + phase) % 1
     asked = False
     for told in requests:
         request = max(told, ended)
-        if request >= due + woke % 1:
+        if request >= due + woke:
             break  # the timer has fired
-        earliest = max(whole_end + delay_s, math.floor(started) + min_interval_s)
         if not asked:
             asked = True
-            due = max(earliest, math.floor(request))
-        woke = request
-    return due + woke % 1
+            earliest = max(over + delay_s, begun + min_interval_s) - phase
+            if request >= earliest:
+                return request
+            due = earliest
+        elif request >= due:
+            return request
+        woke = (request + phase) % 1
+    return due + woke

@@ -1,12 +1,14 @@
 """What holds in every run: random pools and workloads, checked from the records alone."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim.classads.request import Request
+from sim.engine.invariants import BrokenInvariantError, verify
 from sim.engine.pool import Pool
 from tests.sim.engine.made import Made, slot_text
 
@@ -38,6 +40,7 @@ def made(hosts: list[tuple], jobs: list[tuple]) -> Made:  # type: ignore[type-ar
 def test_nothing_is_given_twice(hosts: list[tuple], jobs: list[tuple], seed: int) -> None:  # type: ignore[type-arg]
     """No device, core or job is in two places at once; nothing fits that doesn't; use is never negative."""
     pool = made(hosts, jobs).run(until=6000, seed=seed)
+    verify(pool)
     rows = [row for row in pool.recorder.attempts if row[9] != "unstarted"]
     check_devices(rows)
     check_jobs(pool, rows)
@@ -118,3 +121,43 @@ def test_same_seed_same_records() -> None:
 
     assert records(7) == records(7)
     assert records(7) != records(8)
+
+
+def broken(spoil: Callable[[Pool], None]) -> str:
+    """What `verify` says of a run whose state or records were spoilt."""
+    work = [("a", 4, 0.0, 300.0, 1, 1, ""), ("b", 3, 5.0, 300.0, 0, 1, "")]
+    pool = made([(4, [MODELS[1], MODELS[3]], None, "quit")], work).run(until=6000)
+    verify(pool)
+    spoil(pool)
+    with pytest.raises(BrokenInvariantError) as error:
+        verify(pool)
+    return str(error.value)
+
+
+def test_the_check_sees_what_is_wrong() -> None:
+    """Each invariant can fail: a core too many, a device given twice, a job run twice, a queue that isn't the records'."""
+
+    def shrink(pool: Pool) -> None:
+        machine = pool.recorder.attempts[0].claim.machine
+        machine.total = machine.total._replace(cpus=1.0)
+
+    def share(pool: Pool) -> None:
+        for attempt in pool.recorder.attempts:
+            if attempt.places:
+                attempt.claim.places = (0,)
+
+    def repeat(pool: Pool) -> None:
+        first, second = pool.recorder.attempts[:2]
+        second.job.row = first.job.row
+
+    def forget(pool: Pool) -> None:
+        pool.recorder.cycles[0][1].idle += 1
+
+    def overdraw(pool: Pool) -> None:
+        next(iter(pool.submitters.values())).usage = -1.0
+
+    assert "of 1 cores" in broken(shrink)
+    assert "gave device 0 to 2 claims" in broken(share)
+    assert "runs twice" in broken(repeat)
+    assert "by the records" in broken(forget)
+    assert "uses -1" in broken(overdraw)
