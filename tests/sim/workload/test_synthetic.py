@@ -31,7 +31,9 @@ def test_as_many_batches_as_told_from_the_beginning_on() -> None:
         stream = Stream("s", 600, variation, (Choice(1, (0,), RunTimes(60, 1)),))
         rng = np.random.default_rng(1)
         counts = [len(stream.arrivals(rng, 0, 10 * 600)) for _ in range(2000)]
-        assert np.mean(counts) == pytest.approx(10, abs=4 * float(np.std(counts)) / math.sqrt(2000)), variation
+        assert np.mean(counts) == pytest.approx(10, abs=4 * float(np.std(counts)) / math.sqrt(2000)), (
+            variation
+        )
 
 
 def test_bursts_have_overdispersed_counts() -> None:
