@@ -1,13 +1,19 @@
 """Scenarios that ask for the impossible: a sentence or a censored count, never an endless run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from sim.classads.request import Request
 from sim.engine.run import Plan, Recording, Run
 from sim.errors import InputError
 from sim.scenario import parse
+from sim.schema import conform
+from sim.workload.frames import made_jobs, template
 
 HOST = {"name": "m", "cpus": 4, "memory": "4 GB"}
 SMALL = {
@@ -103,6 +109,31 @@ def test_half_the_machines_and_one_more() -> None:
     assert sorted((stay.name, stay.cpus) for stay in made.supply.seen) == [
         ("copy1.m", 4), ("copy2.m", 4), ("m", 4), ("n-1", 4), ("n-2", 4),
     ]  # fmt: skip
+
+
+def test_priorities_are_those_that_the_negotiator_last_told() -> None:
+    """Two jobs wait for one core as the run begins: the user with less usage goes first, whatever the seed."""
+    empty = Recording.load("generated")
+    rows = [template(name, "true", Request(0, 1, 100)) for name in ("ana", "ben")]
+    jobs = made_jobs(pd.DataFrame(rows), [0, 1], np.full(2, empty.start - 100), np.full(2, 600.0))
+    told = [
+        {"snapshot": "1", "seen_at": pd.Timestamp(empty.start, unit="s", tz="UTC"), "submitter": row["submitter"], "is_group": False,
+         "real_priority": priority, "effective_priority": priority * 1000, "factor": 1000.0}
+        for row, priority in zip(rows, (80.0, 0.5), strict=True)
+    ]  # fmt: skip
+    record = replace(empty, jobs=jobs, priorities=conform(pd.DataFrame(told), "priorities"))
+    scenario = parse(
+        {
+            "pool": {"source": "generated", "machines": [HOST | {"cpus": 1}]},
+            "policy": {"schedd_min_interval": 0},  # both are in the submitter ads before the first cycle
+            "run": {"start": "end", "horizon": "1 h"},
+        },
+        where="test",
+    )
+    made = Plan.of(scenario, record)
+    for seed in range(1, 7):
+        first = made.run(seed).attempts.sort_values("started_at").iloc[0]
+        assert first["submitter"].startswith("ben")
 
 
 def test_a_start_at_the_end_keeps_the_pools_state() -> None:

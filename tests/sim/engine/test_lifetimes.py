@@ -103,3 +103,21 @@ def test_a_glideins_own_windows_move_with_it() -> None:
     assert all(
         each.retire - each.up == pytest.approx(3000) and each.down - each.up <= 5000.01 for each in came
     )
+
+
+def test_a_machine_that_is_there_has_only_the_rest_of_its_life() -> None:
+    """Where all live about 5000 s, one that is 4000 s old has about 1000 s left; who is younger has more."""
+    rng = np.random.default_rng(6)
+    gone = [stay(f"g{n}@h", 100.0 * n, 100.0 * n + rng.normal(5000, 100)) for n in range(1, 80)]
+    there = [stay("old@h", 16_000.0, math.inf), stay("young@h", 19_500.0, math.inf)]
+    groups = fit_groups([*gone, *there], start=0, end=20_000)
+    for seed in range(10):
+        drawn = {
+            each.name: each
+            for each in draw_stays(
+                groups, np.random.default_rng(seed), present_at=20_000, start=20_000, length_s=1
+            )
+        }
+        assert drawn["old@h"].down == pytest.approx(21_000, abs=400)
+        assert drawn["young@h"].down == pytest.approx(24_500, abs=400)
+        assert math.isinf(drawn["old@h"].up)

@@ -1,13 +1,17 @@
 """The glidein front end: its arithmetic, its windows, and pilots that come, work, idle and end."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 import numpy as np
 import pytest
+import simpy
 
+from sim.classads.matching import Autocluster, Matcher
+from sim.classads.request import Request, job_ad
+from sim.engine.entities import Machine
 from sim.engine.run import Plan, Recording, Run
-from sim.engine.supply.on_demand import asked_pilots, windows
+from sim.engine.supply.on_demand import FrontEnd, asked_pilots, windows
 from sim.scenario import parse
 from sim.sections import EntrySection, OnDemandSection
 
@@ -163,3 +167,79 @@ def test_utilisation_follows_demand() -> None:
     assert busy == pytest.approx(6, rel=0.1)
     assert not math.isnan(found.goodput)
     assert np.isfinite(found.makespan_s)
+
+
+class Ground:
+    """A pool as the front end sees it, with one idle job for the first ten minutes; notes who comes and goes, when."""
+
+    def __init__(self) -> None:
+        self.env = simpy.Environment()
+        ad = job_ad("true", Request())
+        self.cluster = Matcher([ad], []).autocluster(ad)
+        self.came: list[float] = []
+        self.retired: list[float] = []
+        self.left: list[tuple[float, bool]] = []
+
+    def idle(self) -> list[tuple[Autocluster, int]]:
+        return [(self.cluster, 1)] if self.env.now < 600 else []
+
+    def arrive(self, machine: Machine) -> None:
+        self.came.append(self.env.now)
+        machine.claims.add(self)  # type: ignore[arg-type]
+        self.env.process(self.work(machine))
+
+    def work(self, machine: Machine) -> Generator[simpy.Event]:
+        yield self.env.timeout(60_000)
+        machine.claims.clear()
+
+    def retire(self, machine: Machine) -> None:
+        self.retired.append(self.env.now)
+
+    def leave(self, machine: Machine, *, killed: bool) -> None:
+        self.left.append((self.env.now, killed))
+
+
+class Pilot:
+    """All that a front end reads of a machine."""
+
+    def __init__(self) -> None:
+        self.claims: set[object] = set()
+
+
+def lives(**entry: object) -> Ground:
+    ground = Ground()
+    told = section(entries=[{"machine": MACHINE, **QUIET, "max_idle": 1, **entry}], max_tail="10 d")
+    front = FrontEnd(told, machine_of=lambda stay: Pilot(), rng=np.random.default_rng(1))  # type: ignore[arg-type, return-value]
+    ground.env.process(front.run(ground))
+    ground.env.run(200_000)
+    return ground
+
+
+def test_a_retired_pilot_ends_with_its_last_job() -> None:
+    """It has nothing to wait for: its job of 60,000 s ends after retirement, and it with it, though it may idle for days."""
+    ground = lives()
+    assert ground.came == [780.0]
+    assert 600 + 0.9 * 49_910 < ground.retired[0] <= 600 + 49_910
+    ((left, killed),) = ground.left
+    assert left == pytest.approx(780 + 60_000, abs=60)
+    assert not killed
+
+
+def test_a_pilot_ends_at_its_wall_time_with_its_jobs() -> None:
+    """A pilot of 40,000 s ends up to one update after its ToDie, whatever runs on it."""
+    ((left, killed),) = lives(walltime=40_000).left
+    assert 600 + 40_000 - 490 - 0.1 * 36_000 <= left <= 600 + 40_000
+    assert not killed
+
+
+def test_a_vanished_pilot_is_killed() -> None:
+    """With a loss every 1.44 minutes a pilot is soon gone, without notice."""
+    ((left, killed),) = lives(lost_per_day=1000.0).left[:1]
+    assert killed
+    assert left < 600 + 1500
+
+
+def test_a_share_of_pilots_never_comes() -> None:
+    """All failed: asked for again and again, and nobody is there."""
+    ground = lives(failed=1.0)
+    assert ground.came == []
