@@ -121,9 +121,7 @@ class PoolStep(_Step):
             name for name in self.rewrite or () if name.lower() in fixed or name.lower().startswith("gpus_")
         ]
         if wrong:
-            raise ValueError(
-                f"{', '.join(wrong)} can't be rewritten: drop the machines and add others instead"
-            )
+            raise ValueError(f"can't rewrite {', '.join(wrong)}: drop the machines and add others instead")
         _check_rewrite(self.rewrite)
         return self
 

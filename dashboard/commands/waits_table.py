@@ -71,7 +71,7 @@ def report(
         "score": score(table),
         "manifest": runs[0].manifest | {"replications": replications},
     }
-    return result, _words(plan.scenario.title, table, result, replications), complete
+    return result, _words(plan.scenario.title or plan.record.name, table, result, replications), complete
 
 
 def _words(title: str, table: pd.DataFrame, result: dict[str, Any], count: int) -> str:

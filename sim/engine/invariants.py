@@ -54,12 +54,11 @@ def _check_machines(attempts: list[Attempt]) -> None:
         machines.setdefault(first.claim.machine.name, []).append((first.claim.born_s, ended, first))
     for name, spans in machines.items():
         total = spans[0][2].claim.machine.total
-        for what, size, most in (
-            ("cores", lambda claim: claim.shape.size.cpus, total.cpus),
-            ("MiB of memory", lambda claim: claim.shape.size.memory_mib, total.memory_mib),
-        ):
-            used = _peak((begin, end, size(attempt.claim)) for begin, end, attempt in spans)
-            _hold(used <= most + DUST, f"{name} gave {used:g} of {most:g} {what}")
+        sizes = [(begin, end, attempt.claim.shape.size) for begin, end, attempt in spans]
+        cores = _peak((begin, end, size.cpus) for begin, end, size in sizes)
+        memory = _peak((begin, end, size.memory_mib) for begin, end, size in sizes)
+        _hold(cores <= total.cpus + DUST, f"{name} gave {cores:g} of {total.cpus:g} cores")
+        _hold(memory <= total.memory_mib + DUST, f"{name} gave {memory:g} of {total.memory_mib:g} MiB")
         for place in range(len(total.devices)):
             used = _peak((begin, end, 1.0) for begin, end, attempt in spans if place in attempt.places)
             _hold(used <= 1, f"{name} gave device {place} to {used:g} claims at once")

@@ -261,7 +261,7 @@ class Plan:
         seen_s = end_s if self.until_answered else horizon
         told = pool.recorder
         whole = told.jobs_frame(drawn.frame, start, seen_s, clock=record.clock)
-        observed = drawn.frame if self.scenario.workload.source != "synthetic" else drawn.frame.iloc[:0]
+        observed = drawn.frame if self._was_observed(drawn.frame) else drawn.frame.iloc[:0]
         return Run(
             jobs=whole.iloc[used].reset_index(drop=True),
             attempts=told.attempts_frame(drawn.frame, start),
@@ -277,6 +277,11 @@ class Plan:
             observed=observed.iloc[used if len(observed) else []].reset_index(drop=True),
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
+
+    def _was_observed(self, jobs: pd.DataFrame) -> bool:
+        """Whether the jobs come from where starts were seen: a record, or a trace that tells them."""
+        source = self.scenario.workload.source
+        return source == "recorded" or (source == "trace" and bool(jobs["first_started_at"].notna().any()))
 
     def answerable(self) -> bool:
         """Whether some machine could run each of the probes' jobs."""

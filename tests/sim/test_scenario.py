@@ -59,3 +59,57 @@ def test_override_reaches_into_sections() -> None:
     assert load("sample", ("policy.claim_worklife=0",)).policy.claim_worklife == 0
     with pytest.raises(ScenarioError, match="key=value"):
         load("sample", ("seed",))
+
+
+def test_mistakes_in_lists_have_their_places() -> None:
+    """Steps, machines and classes are checked like the rest, all at once, unknown keys with the known ones."""
+    wrong = {
+        "pool": {"source": "generated", "machines": [{"name": "m", "cpus": 0, "memory": "much"}]},
+        "supply": {"model": "on_demand"},
+        "workload": {
+            "adjust": [
+                {"keep": "RequestGPUs >"},
+                {"keep": "true", "drop": "false"},
+                {"scale": 2, "wher": "x"},
+                {"drop": "true", "where": "true"},
+                {"rewrite": {"Requirements": "{old} &&"}},
+            ]
+        },
+        "run": {"horizon": "1 h", "warm_up": "2 h"},
+    }
+    with pytest.raises(ScenarioError) as caught:
+        parse(wrong, where="s.yaml")
+    said = str(caught.value)
+    for expected in (
+        "pool.machines.0.cpus: found 0",
+        "pool.machines.0.memory: found 'much'; 'much' is no quantity",
+        "model: on_demand and a section on_demand go together",
+        "workload.adjust.0.keep: found 'RequestGPUs >'; no ClassAd expression: column",
+        "expected exactly one of keep, drop, scale, rewrite, add, found keep and drop",
+        "workload.adjust.2.wher: unknown key; expected one of keep, drop, scale, rewrite, add, where",
+        "where goes with scale or rewrite",
+        "workload.adjust.4",
+        "warm_up of 7200 s leaves nothing of a horizon of 3600 s",
+    ):
+        assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"workload": {"source": "synthetic"}}, "source: synthetic and a section synthetic go together"),
+        ({"workload": {"source": "synthetic", "synthetic": {}}}, "either fit: recorded or a list of classes"),
+        (
+            {"pool": {"machines": [{"name": "m", "cpus": 1, "memory": "1 GB"}]}},
+            "machines go with source: generated",
+        ),
+        (
+            {"pool": {"adjust": [{"rewrite": {"GPUs": "8"}}]}},
+            "can't rewrite GPUs: drop the machines and add others",
+        ),
+    ],
+)
+def test_sections_that_belong_together(content: dict[str, object], said: str) -> None:
+    """What needs another section says so."""
+    with pytest.raises(ScenarioError, match=said):
+        parse(content, where="s.yaml")

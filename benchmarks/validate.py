@@ -1,0 +1,217 @@
+"""Replays of recorded real pools, scored against what really happened.
+
+python -m benchmarks.validate [--seeds N] FOLDER…     writes docs/validation.md
+
+FOLDERs are recordings (see `poolscope replay`); those whose names differ only by their last -rN are runs of one pool. New
+ones are recorded by `python -m tests.realpool shape NAME FOLDER`.
+"""
+
+import argparse
+import json
+import re
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from collectors.recording import load_recording
+from sim.comparison import Measures, measure_waits
+from sim.engine.run import Plan, Recording, Run
+from sim.replication import Task, replicate
+from sim.scenario import parse
+from sim.sweep import model_version
+from sim.waits import first_waits
+from sim.workload.classes import label_classes
+from tests.sim.engine.ghosts import kolmogorov
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "validation.md"
+ENOUGH = 20  # jobs that a group needs to be scored
+MEASURES = ("mean_s", "p50_s", "p90_s")
+
+
+class Told(NamedTuple):
+    """What is kept of a run: waits by group, all waits, evictions, how attempts began."""
+
+    waits: Measures
+    all: np.ndarray
+    evictions: int
+    origins: dict[str, int]
+
+
+class Scores(NamedTuple):
+    """How well a pool's replays fit its runs."""
+
+    name: str
+    runs: int
+    jobs: int
+    mean_s: float
+    score: float
+    worst: tuple[str, float]
+    all_jobs: float
+    distance: float
+    inside: float
+    evictions: tuple[float, float]
+    between: float
+    load: str
+    version: str
+
+
+def plan_of(folder: Path) -> Plan:
+    scenario = parse({"title": folder.name, "workload": {"class_by": class_of(folder)}}, where="validate")
+    return Plan.of(scenario, load_recording(folder))
+
+
+def class_of(folder: Path) -> str:
+    """The job attribute that names a class: what the recording says, else that of the older ones."""
+    return str(meta_of(folder).get("class_by", "RealpoolClass"))
+
+
+def meta_of(folder: Path) -> dict[str, object]:
+    path = folder / "meta.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def told(plan: Plan, run: Run) -> Told:
+    waits = first_waits(run.jobs)
+    return Told(
+        measure_waits(run.jobs, label_classes(run.jobs, plan.scenario.workload.class_by)),
+        waits["wait_s"].to_numpy(),
+        run.evictions,
+        {str(name): int(count) for name, count in run.attempts["origin"].value_counts().items()},
+    )
+
+
+def real(folder: Path, record: Recording) -> Told:
+    jobs = record.jobs
+    return Told(
+        measure_waits(jobs, label_classes(jobs, class_of(folder))),
+        first_waits(jobs)["wait_s"].to_numpy(),
+        int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
+        {},
+    )
+
+
+def error(
+    simulated: dict[tuple[str, str], float], truth: dict[tuple[str, str], float]
+) -> dict[tuple[str, str], float]:
+    return {
+        key: abs(simulated[key] - truth[key]) / truth[key]
+        for key in truth
+        if key in simulated and truth[key] > 0
+    }
+
+
+def means(found: list[Measures], name: str = "mean_s") -> dict[tuple[str, str], float]:
+    """The mean over runs of a measure, for groups large enough in each of them."""
+    keys = [key for key in found[0] if all(key in each and each[key]["n"] >= ENOUGH for each in found)]
+    return {key: float(np.nanmean([each[key][name] for each in found])) for key in keys}
+
+
+def judge(name: str, folders: list[Path], seeds: int) -> Scores:
+    truths = [real(folder, load_recording(folder)) for folder in folders]
+    plans = [partial(plan_of, folder) for folder in folders]
+    each = -(-seeds // len(folders))
+    tasks = [Task(place, 1 + number) for place in range(len(folders)) for number in range(each)]
+    found = [result for _, result in replicate(plans, tasks, told)]
+    truth = means([one.waits for one in truths])
+    simulated = means([one.waits for one in found])
+    wrong = error(simulated, truth)
+    classes = {key: value for key, value in wrong.items() if key[0] == "class"} or wrong
+    worst = max(classes, key=lambda key: classes[key])
+    pooled = np.concatenate([one.all for one in found])
+    inside = []
+    for key in truth:
+        for measure in MEASURES:
+            values = [one.waits[key][measure] for one in found if key in one.waits]
+            if not np.isfinite(values).any():
+                continue
+            low, high = np.nanquantile(values, [0.05, 0.95])
+            inside += [low <= one.waits[key][measure] <= high for one in truths]
+    pairs = [
+        np.mean(list(error(means([first.waits]), means([second.waits])).values()))
+        for first in truths
+        for second in truths
+        if first is not second
+    ]
+    meta = meta_of(folders[0])
+    loads = [str(meta_of(folder).get("load_mean", "")) for folder in folders]
+    version = re.search(r"CondorVersion: ([\d.]+)", str(meta.get("condor_version", "")))
+    return Scores(
+        name,
+        len(folders),
+        len(truths[0].all),
+        truth["all", "all"],
+        float(np.mean(list(wrong.values()))),
+        (worst[1], classes[worst]),
+        simulated["all", "all"] / truth["all", "all"] - 1,
+        max(kolmogorov(pooled, one.all)[0] for one in truths),
+        float(np.mean(inside)),
+        (float(np.mean([one.evictions for one in truths])), float(np.mean([one.evictions for one in found]))),
+        float(np.mean(pairs)) if pairs else float("nan"),
+        ", ".join(load for load in loads if load) or "–",
+        version[1] if version else "–",
+    )
+
+
+def row(score: Scores) -> str:
+    real_evictions, evictions = score.evictions
+    return (
+        f"| {score.name} | {score.version} | {score.runs} | {score.jobs} | {score.mean_s:.0f} | **{score.score:.3f}** | "
+        f"{score.worst[1]:.2f} ({score.worst[0]}) | {score.all_jobs:+.1%} | {score.distance:.3f} | {score.inside:.0%} | "
+        f"{real_evictions:.1f} / {evictions:.1f} | {score.between:.2f} | {score.load} |"
+    )
+
+
+HEAD = """# Validation: replays of recorded real pools
+
+Written by `python -m benchmarks.validate`; {when}, model {model}, {seeds} seeds for each pool. Every recording is of real
+HTCondor daemons with simulated GPUs and jobs that sleep. The simulation reads submission times, asked run times, hosts'
+lifetimes and the daemons' configuration; starts, waits and evictions are only what it is compared with. Nothing in the engine was
+fitted to these waits.
+
+- *score*: mean absolute relative error of the mean waits of all jobs, GPU jobs, each submitter and each class (20 jobs and more)
+  against the mean of the real runs; *worst class* is the largest of the classes' errors.
+- *distance*: Kolmogorov's, of the seeds' waits to those of the real run that is farthest.
+- *inside*: how many of the real means, medians and 90 % quantiles lie in the 5-95 % band over seeds.
+- *between runs*: the same score of one real run against another. Runs recorded side by side share the phase of the negotiation
+  cycle, which the simulation draws anew for each seed, so they may be closer to each other than to any model.
+- *load*: the recording machine's mean load over its two cores, where it was noted; other work ran beside the recordings.
+
+| pool | HTCondor | runs | jobs | real mean wait, s | score | worst class | all jobs | distance | inside | evictions real / simulated | between runs | load |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+FOOT = """
+Recorded anew with `python -m tests.realpool shape NAME FOLDER` (10 to 16 minutes each; several may run side by side), where NAME is one of:
+
+{shapes}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=50)
+    options = parser.parse_args()
+    groups: dict[str, list[Path]] = {}
+    for folder in sorted(options.folders):
+        groups.setdefault(re.sub(r"-r\d+$", "", folder.name), []).append(folder)
+    rows = []
+    for name, folders in groups.items():
+        rows.append(row(judge(name, folders, options.seeds)))
+        print(rows[-1], flush=True)
+    from tests.realpool.shapes import SHAPES
+
+    shapes = "\n".join(f"- `{shape.name}`: {shape.what}" for shape in SHAPES.values())
+    when = pd.Timestamp(time.time(), unit="s", tz="UTC").strftime("%Y-%m-%d")
+    head = HEAD.format(when=when, model=model_version(), seeds=options.seeds)
+    DOCUMENT.write_text(head + "\n".join(rows) + "\n" + FOOT.format(shapes=shapes))
+
+
+if __name__ == "__main__":
+    main()
