@@ -233,7 +233,12 @@ def _settings(folder: Path) -> pd.DataFrame:
     for kind, names in MACROS.items():
         own = [file for file in files if kind in file.name.lower()]
         central = [file for file in files if "central" in file.name.lower()]
-        others = [file for file in files if file not in own and file not in central]
+        daemons = tuple(MACROS)  # another daemon's dump tells its own defaults, not what this one was told
+        others = [
+            file
+            for file in files
+            if file not in central and not any(name in file.name.lower() for name in daemons)
+        ]
         for name in names:
             order = [*own, *others, *central] if kind == "startd" else [*own, *central]
             value = next(

@@ -160,6 +160,11 @@ def _save_daemons(folder: Path, pool: Pool, shape: Shape) -> None:
     for daemon in ("negotiator", "schedd", "collector"):
         dump = pool.tool("condor_config_val", "-subsystem", daemon.upper(), "-dump")
         _pack(config / f"dump.{daemon}.txt.xz", dump)
+    host = shape.spec.hosts[0].name
+    _pack(
+        config / "dump.startd.txt.xz",
+        pool.tool("condor_config_val", "-subsystem", "STARTD", "-dump", host=host),
+    )
 
 
 def _save_workload(path: Path, bursts: Iterable[Burst]) -> None:

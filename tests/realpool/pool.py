@@ -170,14 +170,24 @@ class Pool:
 
     # --- what it is asked
 
-    def tool(self, *args: str, owner: str | None = None, stdin: str = "", timeout_s: float = 60) -> str:
+    def tool(
+        self,
+        *args: str,
+        owner: str | None = None,
+        host: str | None = None,
+        stdin: str = "",
+        timeout_s: float = 60,
+    ) -> str:
         """Run one of HTCondor's own tools and return its output.
 
         Parameters
         ----------
         owner : as whom; None is the account of the daemons
+        host : whose configuration it reads; None is the central manager's
         """
         environment = self._tool_environment
+        if host is not None:
+            environment["CONDOR_CONFIG"] = f"{self._home}/{host}_{self._generations[host]}/condor_config"
         if owner is not None:
             environment["_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS"] = "CLAIMTOBE"
             environment["_CONDOR_SEC_CLAIMTOBE_USER"] = owner

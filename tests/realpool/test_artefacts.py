@@ -55,6 +55,8 @@ def test_a_recording_replays(tmp_path: Path) -> None:
     assert lives[0].down < lives[1].up
     plan = Plan.of(parse({"title": "x", "workload": {"class_by": meta["class_by"]}}, where="x"), found)
     assert plan.policy.negotiator_interval == 3
+    assert plan.policy.claim_worklife == spec.claim_worklife_s
+    assert (folder / "config/dump.startd.txt.xz").stat().st_size > 1000
     factors = {one.name: one.factor for one in spec.submitters}
     assert all(plan.policy.prio_factors[name] == factors[name] for name in found.jobs["submitter"])
     assert plan.run(1).jobs["first_started_at"].notna().all()
