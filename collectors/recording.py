@@ -27,7 +27,7 @@ from sim.classads.ads import ad_of_json, number_of, read_ads, read_text
 from sim.engine.run import Lifetime, Recording
 from sim.errors import InputError
 from sim.inventory import attempts_frame, jobs_frame, priorities_frame, slots_frame
-from sim.policy import MACROS
+from sim.policy import MACROS, NAMED
 from sim.schema import conform, describe, empty
 
 _STARTED_S = 5.0  # from the start of a glidein to its first ad (real-pool facts §1)
@@ -239,7 +239,8 @@ def _settings(folder: Path) -> pd.DataFrame:
             for file in files
             if file not in central and not any(name in file.name.lower() for name in daemons)
         ]
-        for name in names:
+        named = _named_macros([*own, *central]) if kind == "negotiator" else []
+        for name in [*names, *named]:
             order = [*own, *others, *central] if kind == "startd" else [*own, *central]
             value = next(
                 (value for file in order if (value := _macro(read_text(file), name)) is not None), None
@@ -250,6 +251,16 @@ def _settings(folder: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[column.name for column in describe("settings")])
     frame["seen_at"] = _moment(0.0)
     return conform(frame, "settings")
+
+
+def _named_macros(files: list[Path]) -> list[str]:
+    """The macros in these files that carry the name of an accounting group or of a concurrency limit."""
+    written = (
+        match[1]
+        for file in files
+        for match in re.finditer(r"^\s*(\w[\w.]*)\s*=", read_text(file), flags=re.MULTILINE)
+    )
+    return sorted({name for name in written if NAMED.fullmatch(name)})
 
 
 def _macro(text: str, name: str, depth: int = 5) -> str | None:

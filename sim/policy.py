@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import pandas as pd
 
-from sim.scenario import PolicySection
+from sim.scenario import GroupSection, PolicySection
 
 
 def _seconds(text: str) -> float:
@@ -36,6 +37,12 @@ FIELDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
     "claim_leftovers": ("schedd", "CLAIM_PARTITIONABLE_LEFTOVERS", _flag),
     "classad_lifetime": ("collector", "CLASSAD_LIFETIME", _seconds),
     "update_interval": ("startd", "UPDATE_INTERVAL", _seconds),
+    "nice_user_prio_factor": ("negotiator", "NICE_USER_PRIO_FACTOR", _seconds),
+    "preemption_requirements": ("negotiator", "PREEMPTION_REQUIREMENTS", str),
+    "concurrency_limit_default": ("negotiator", "CONCURRENCY_LIMIT_DEFAULT", _seconds),
+    "group_accept_surplus": ("negotiator", "GROUP_ACCEPT_SURPLUS", _flag),
+    "group_autoregroup": ("negotiator", "GROUP_AUTOREGROUP", _flag),
+    "max_job_retirement": ("startd", "MAXJOBRETIREMENTTIME", _seconds),
     "claim_worklife": ("startd", "CLAIM_WORKLIFE", _seconds),
 }
 """Field of a scenario's policy → kind of daemon, its configuration macro, how its value is read."""
@@ -44,6 +51,13 @@ MACROS: dict[str, tuple[str, ...]] = {
     kind: tuple(macro for daemon, macro, _ in FIELDS.values() if daemon == kind)
     for kind in ("negotiator", "schedd", "collector", "startd")
 }
+
+NAMED = re.compile(
+    r"(?P<group>GROUP_(NAMES|QUOTA_DYNAMIC_.+|QUOTA_.+|ACCEPT_SURPLUS_.+|AUTOREGROUP_.+|PRIO_FACTOR_.+))"
+    r"|CONCURRENCY_LIMIT_DEFAULT_(?P<family>.+)|(?P<limit>\w+)_LIMIT",
+    re.IGNORECASE,
+)
+"""Macros of the negotiator that carry the name of a group or of a limit."""
 
 POLL_S = 5.0  # POLLING_INTERVAL of the startd
 
@@ -69,9 +83,62 @@ def effective_policy(policy: PolicySection, settings: pd.DataFrame, slots: pd.Da
             found[field] = read(text)
         except ValueError:  # an expression such as $INT(...): the default stays
             continue
+    told_by_name = {name: value for (daemon, name), value in values.items() if daemon == "negotiator"}
+    if "groups" not in policy.model_fields_set:
+        found["groups"] = _groups(told_by_name)
+    if "group_prio_factors" not in policy.model_fields_set:
+        found["group_prio_factors"] = _numbers(told_by_name, "GROUP_PRIO_FACTOR_")
+    if "concurrency_limits" not in policy.model_fields_set:
+        found["concurrency_limits"] = _limits(told_by_name)
     if "device_release_poll" not in policy.model_fields_set and _major(slots) == 23:
         found["device_release_poll"] = POLL_S
     return policy.model_copy(update=found)
+
+
+def _numbers(told: Mapping[str, str], prefix: str) -> dict[str, float]:
+    """The macros that begin with `prefix`, by the rest of their names in lower case, as far as they are numbers."""
+    found = {}
+    for name, value in told.items():
+        if name.upper().startswith(prefix):
+            with suppress(ValueError):
+                found[name[len(prefix) :].lower()] = float(value)
+    return found
+
+
+def _groups(told: Mapping[str, str]) -> dict[str, GroupSection]:
+    """GROUP_NAMES with their quotas; a group without one gets none of its own (fact sheet §1.9)."""
+    upper = {name.upper(): value for name, value in told.items()}
+    names = [name for name in re.split(r"[,\s]+", upper.get("GROUP_NAMES", "")) if name]
+    fixed, shares = _numbers(told, "GROUP_QUOTA_"), _numbers(told, "GROUP_QUOTA_DYNAMIC_")
+
+    def flag(macro: str, name: str) -> bool:
+        text = upper.get(f"{macro}_{name}".upper(), upper.get(macro, "false"))
+        try:
+            return _flag(text)
+        except ValueError:
+            return False
+
+    return {
+        name.lower(): GroupSection(
+            quota=shares.get(name.lower(), fixed.get(name.lower(), 0.0)),
+            dynamic=name.lower() in shares,
+            accept_surplus=flag("GROUP_ACCEPT_SURPLUS", name),
+            autoregroup=flag("GROUP_AUTOREGROUP", name),
+        )
+        for name in names
+    }
+
+
+def _limits(told: Mapping[str, str]) -> dict[str, float]:
+    """NAME_LIMIT and CONCURRENCY_LIMIT_DEFAULT_<name>, as `sim.engine.concurrency.LimitLedger` reads them."""
+    found = {}
+    for name, value in told.items():
+        match = NAMED.fullmatch(name)
+        key = match and (f"{match['family']}." if match["family"] else match["limit"])
+        if key:
+            with suppress(ValueError):
+                found[key.lower()] = float(value)
+    return found
 
 
 def _major(slots: pd.DataFrame) -> int | None:

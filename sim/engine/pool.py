@@ -460,25 +460,31 @@ class Pool:
 
     def _negotiate(self) -> Events:
         env, policy = self.env, self.policy
-        first = policy.first_cycle
-        yield env.timeout(
-            self.streams.phase.uniform() * policy.negotiator_interval if first is None else first
-        )
+        if policy.first_cycle is None:
+            # the cycle before the run began at any time within an interval; submissions bring the first one forward, too
+            yield env.timeout(
+                max(0.0, self._next_cycle(-self.streams.phase.uniform() * policy.negotiator_interval))
+            )
+        else:
+            yield env.timeout(policy.first_cycle)
         while True:
             started = env.now
             self._cycle(started)
-            due = next_cycle(
-                started,
-                started + policy.cycle_overhead,
-                self._requests(started + policy.negotiator_interval + policy.negotiator_cycle_delay)
-                if policy.reschedule
-                else (),
-                interval_s=policy.negotiator_interval,
-                delay_s=policy.negotiator_cycle_delay,
-                min_interval_s=policy.negotiator_min_interval,
-                phase=self.start_unix % 1,
-            )
-            yield env.timeout(due - started)
+            yield env.timeout(self._next_cycle(started) - started)
+
+    def _next_cycle(self, started: float) -> float:
+        """When the cycle after one that began at `started` begins [s]."""
+        policy = self.policy
+        until_s = started + policy.negotiator_interval + policy.negotiator_cycle_delay
+        return next_cycle(
+            started,
+            started + policy.cycle_overhead,
+            self._requests(until_s) if policy.reschedule else (),
+            interval_s=policy.negotiator_interval,
+            delay_s=policy.negotiator_cycle_delay,
+            min_interval_s=policy.negotiator_min_interval,
+            phase=self.start_unix % 1,
+        )
 
     def _requests(self, until_s: float) -> Iterator[float]:
         """When the schedd will ask for a cycle [s]: submissions to come are known, so its rounds are too."""

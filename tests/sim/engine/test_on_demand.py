@@ -185,7 +185,7 @@ class Ground:
 
     def arrive(self, machine: Machine) -> None:
         self.came.append(self.env.now)
-        machine.claims.add(self)  # type: ignore[arg-type]
+        machine.claims[1] = self  # type: ignore[assignment]
         self.env.process(self.work(machine))
 
     def work(self, machine: Machine) -> Generator[simpy.Event]:
@@ -203,7 +203,7 @@ class Pilot:
     """All that a front end reads of a machine."""
 
     def __init__(self) -> None:
-        self.claims: set[object] = set()
+        self.claims: dict[int, object] = {}
 
 
 def lives(**entry: object) -> Ground:
