@@ -81,8 +81,8 @@ class _Expansion:
     def one(self, text: str, start: int, depth: int) -> tuple[str, int]:
         """The text that stands for the macro at `start`, and where to go on; what is none stays as it is."""
         if text.startswith("$$", start):
-            end = _closing(text, start + 2) if text.startswith("(", start + 2) else start + 1
-            return text[start : end + 1], end + 1
+            end = _closing(text, start + 2) if text.startswith("(", start + 2) else -1
+            return text[start : max(end, start + 1) + 1], max(end, start + 1) + 1
         call = _CALL.match(text, start)
         if call is None or (end := _closing(text, call.end() - 1)) < 0:
             return "$", start + 1

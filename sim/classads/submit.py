@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sim.classads.expression import Expression
 from sim.classads.job import DEVICE_COMMANDS, AccessPoint, Command, JobDescription, describe, note_of
+from sim.classads.macros import LONGEST as LONGEST_VALUE
 from sim.classads.macros import expand
 from sim.errors import ExpressionError, InputError
 
@@ -212,6 +213,8 @@ class _Reader:
         own = re.compile(rf"\$\(\s*{re.escape(key)}\s*(?::[^)]*)?\)", re.IGNORECASE)
         if "$" in value:
             value = own.sub(lambda found: expand(found[0], {key: before.text if before else ""}, {}), value)
+        if len(value) > LONGEST_VALUE:
+            raise self.fail(number, f"a value of more than {LONGEST_VALUE:,} characters")
         if name.startswith("-"):
             value = ""
         self.commands.pop(key, None)

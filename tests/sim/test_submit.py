@@ -88,6 +88,8 @@ def test_more_jobs_than_are_read() -> None:
 
 
 WRONG = {
+    "x = 0\n" + "x = $(x)$(x)\n" * 40 + "queue": "a value of more than 200,000",
+    "queue $$( 3": "after queue",
     "": "no queue statement",
     "queue 3\0": "line 1: found a NUL",
     "a = $(b)\nb = $(a)\narguments = $(a)\nqueue": "line 3: macros more than 20 deep",
