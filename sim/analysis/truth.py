@@ -136,6 +136,7 @@ class Truth:
         self._attributes = {name.lower(): text for name, text in job.attributes.items()}
         user = {reference.name.lower() for part in self.clauses for reference in references_of(part.text)}
         standards = [text for names, text in job.standards if not names & user and not job.forced]
+        self.standards = frozenset(standards)
         self._counts_devices = GPUS in standards and job.gpus_asked
         whole = [text for text in standards if text != GPUS]
         self._arithmetic = {normalise(text) for text in whole if is_arithmetic(text)}
