@@ -12,14 +12,12 @@ from sim.analysis.answer import Answer, Clause, Counts, Pair
 from sim.analysis.fleet import Flags, every
 from sim.analysis.ladders import ladders_of
 from sim.analysis.lints import find_lints
-from sim.analysis.machines import DeviceView
 from sim.analysis.pool import PoolView
 from sim.analysis.queue import Queue, ahead_of
 from sim.analysis.rewrites import find_rewrites
 from sim.analysis.truth import Groups, Parsed, Truth
 from sim.classads.expression import Comparison, Expression
 from sim.classads.job import JobDescription
-from sim.classads.matching import NOW, copy_ad
 from sim.classads.request import Request
 from sim.errors import ExpressionError
 
@@ -79,11 +77,11 @@ def analyse(
         clauses=tuple(_clauses(truth, found)),
         lints=lints,
         ladder=ladders.get("capability", ()),
-        slots=tuple(sorted(truth.fleet.views[place].name for place in truth.drained.views(found.drained))),
+        slots=truth.fleet.slots_of(truth.drained.views(found.drained)),
         hosts=found.hosts,
         states=found.states(),
         pairs=tuple(_pairs(truth, found)),
-        rewrites=tuple(find_rewrites(truth, found.counts.drained)),
+        rewrites=tuple(find_rewrites(truth)),
         ladders=ladders,
         ahead=ahead.groups if ahead is not None else (),
     )
@@ -143,8 +141,7 @@ class Found:
 
     def machine_names(self, groups: Groups, matching: Flags) -> tuple[str, ...]:
         """The names of the machines of these groups."""
-        codes, names = groups.fleet.machine_names
-        return tuple(sorted(names[code] for code in np.unique(codes[groups.views(matching)]).tolist()))
+        return groups.fleet.machines_of(groups.views(matching))
 
     @property
     def hosts(self) -> Counts:
@@ -169,41 +166,31 @@ class Found:
 
     def states(self) -> dict[str, int]:
         """The devices that match if drained, by what is with them now, and those whose machine refuses the job."""
-        truth, told = self.truth, Counter[str]()
-        free = truth.now.numbers(self.now, self.suits)
-        held: dict[int, DeviceView] = {}
-        for place in truth.drained.views(self.drained).tolist():
-            view = truth.fleet.views[place]
-            for device in view.devices:
-                held[truth.pool.number(view.machine, device.id)] = device
-                if not self.suits_device(device):
-                    continue
-                number = truth.pool.number(view.machine, device.id)
-                state = (
-                    "free" if number in free else "draining" if not view.open and view.draining else "claimed"
-                )
-                if state == "claimed" and device.free:
-                    state = "no_room"
-                told[state] += 1
-        refusing = truth.drained.views(self.refused).tolist()
-        for place in refusing:
-            view = truth.fleet.views[place]
-            earlier = copy_ad(truth.fleet.bare(place, now=False))
-            earlier[NOW] = 0
-            state = "retiring" if truth.takes(earlier) else "refused"
-            told[state] += sum(self.suits_device(device) for device in view.devices)
-        return {
-            name: told[name] for name in ("free", "claimed", "no_room", "draining", "retiring", "refused")
-        }
-
-    def suits_device(self, device: DeviceView) -> bool:
-        """Whether RequireGPUs picks this device."""
-        return bool(self.suits[self.truth.fleet.kind_of_device(device)])
+        truth, fleet, groups = self.truth, self.truth.fleet, self.truth.drained
+        group = groups.view_group[fleet.device_view]
+        marked = np.append(self.drained, False)[group] & self.suits[fleet.device_kind]
+        most = int(fleet.device_number.max(initial=0)) + 1
+        found, free, idle, going = (np.zeros(most, dtype=bool) for _ in range(4))
+        found[fleet.device_number[marked]] = True
+        free[list(truth.now.numbers(self.now, self.suits))] = True
+        idle[fleet.device_number[marked & fleet.device_free]] = True
+        going[fleet.device_number[marked & fleet.draining[fleet.device_view]]] = True
+        rest = found & ~free
+        told = {
+            "free": free, "claimed": rest & ~idle & ~going, "no_room": rest & idle & ~going, "draining": rest & going,
+        }  # fmt: skip
+        counts = {name: int(flags.sum()) for name, flags in told.items()}
+        retiring = sum(
+            int(groups.total[number] @ self.suits)
+            for number in np.flatnonzero(self.refused).tolist()
+            if truth.takes_at(int(fleet.kinds(truth.names).samples[number]), 0.0)
+        )
+        refused = int((groups.total[self.refused] @ self.suits).sum()) if self.refused.any() else 0
+        return {**counts, "retiring": retiring, "refused": refused - retiring}
 
     def by_model(self) -> pd.DataFrame:
         """The devices by family: now, if drained, in the window."""
         truth = self.truth
-        rows: dict[str, Counter[str]] = {}
         sides = [
             ("now", truth.now, self.now, self.suits),
             ("drained", truth.drained, self.drained, self.suits),
@@ -212,17 +199,22 @@ class Found:
             suits = truth.devices(truth.seen.fleet)
             sides += [("seen", truth.drained, self.drained, self.suits),
                       ("seen", truth.seen, self._matching(truth.seen, suits), suits)]  # fmt: skip
-        counted: dict[str, dict[int, str]] = {"now": {}, "drained": {}, "seen": {}}
-        for column, groups, matching, suits in sides:
-            counted[column] |= groups.families(matching, suits)
-        for column, families in counted.items():
-            for family in families.values():
-                rows.setdefault(family, Counter())[column] += 1
+        counted: dict[str, Counter[str]] = {column: Counter() for column in ("now", "drained", "seen")}
+        known: dict[str, set[int]] = {"seen": set()}
+        for column, groups, matching, picked in sides:
+            numbers, kinds = groups.rows(matching, picked)
+            once, first = np.unique(numbers, return_index=True)
+            kinds = kinds[first]
+            if column == "seen":
+                new = np.array([number not in known["seen"] for number in once.tolist()], dtype=bool)
+                known["seen"].update(once.tolist())
+                kinds = kinds[new] if len(new) else kinds
+            for kind, count in enumerate(np.bincount(kinds).tolist() if len(kinds) else []):
+                if count:
+                    counted[column][groups.fleet.device_samples[kind].family] += count
+        names = sorted(set().union(*counted.values()))
         frame = pd.DataFrame(
-            [
-                {"model": name, **{c: count[c] for c in ("now", "drained", "seen")}}
-                for name, count in rows.items()
-            ],
+            [{"model": name, **{column: count[name] for column, count in counted.items()}} for name in names],
             columns=["model", "now", "drained", "seen"],
         )
         return frame.sort_values(
@@ -355,8 +347,7 @@ def _next_looser(truth: Truth, clause: Parsed, stopped: Flags, suits: Flags) -> 
         return mask
 
     if comparison.operator in {">", "<"} and bare and looser:  # what has the value itself is still left out
-        every = truth.fleet.numbers(comparison.reference.name.lower(), now=False)
-        looser = _looser(comparison, every)
+        looser = _looser(comparison, truth.fleet.levels(comparison.reference.name.lower()))
     if not looser or truth.drained.count(let_in(looser[-1]), suits, truth.needed) <= 0:
         return None, 0
     low, high = 0, len(looser) - 1

@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from sim.analysis.machines import DeviceView, MachineView
 from sim.classads.expression import Expression, Reference
-from sim.classads.matching import as_number, copy_ad, is_limits, normalise
+from sim.classads.matching import as_number, is_limits, normalise
 from sim.errors import ExpressionError
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+SIZES = ("cpus", "memory", "disk")
 REMAINDER = frozenset({"cpus", "memory", "disk", "gpus", "availablegpus"})
 UNIQUE = frozenset({"id", "deviceuuid", "devicepcibusid"})
 _LITERAL = re.compile(
@@ -58,11 +59,9 @@ class Fleet:
     ) -> None:
         self.views = views
         self.device_samples: list[DeviceView] = []
-        self._apart = apart
         self._columns: dict[str, Column] = {}
         self._kinds: dict[frozenset[str], Kinds] = {}
         known: dict[Hashable, int] = {}
-        self._known = known
         rows: list[tuple[int, int, int, bool]] = []
         for place, view in enumerate(views):
             for device in view.devices:
@@ -80,6 +79,16 @@ class Fleet:
         self.device_twice: Flags = counts[self.device_number] > 1
         self.usable: Flags = np.array([view.usable for view in views], dtype=bool)
         self.open: Flags = np.array([view.open and view.usable for view in views], dtype=bool)
+        self.draining: Flags = np.array([view.draining for view in views], dtype=bool)
+
+    def prepare(self) -> None:
+        """Read what every question needs: the machines' own policies, sizes and names."""
+        self.kinds(self.significant({}, []))
+        for name in SIZES:
+            for now in (False, True):
+                self.numbers(name, now=now)
+        for told in (self.limits, self.mixed, self.free_composition, self.machine_names, self.slot_names):
+            assert told is not None
 
     def per_view(self, devices: Flags) -> Ints:
         """How many devices of each kind every machine has, of those that `devices` marks; machines x kinds."""
@@ -109,13 +118,41 @@ class Fleet:
         return _numbered(row.tobytes() for row in self.free_devices)[0]
 
     @cached_property
-    def machine_names(self) -> tuple[Ints, tuple[str, ...]]:
-        """The machine of each slot as a number, and the names."""
-        return _numbered(view.machine for view in self.views)
+    def mixed(self) -> Flags:
+        """Whether the devices of each machine differ."""
+        return np.array([view.mixed for view in self.views], dtype=bool)
 
-    def kind_of_device(self, device: DeviceView) -> int:
-        """The number of a device's kind."""
-        return self._known[device_key(device, apart=self._apart)]
+    @cached_property
+    def machine_names(self) -> tuple[Ints, npt.NDArray[np.object_]]:
+        """The machine of each slot as a number, and their names in order."""
+        codes, names = _numbered(view.machine for view in self.views)
+        order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return place[codes] if len(codes) else codes, np.array(
+            [names[i] for i in order.tolist()], dtype=object
+        )
+
+    @cached_property
+    def slot_names(self) -> tuple[Ints, npt.NDArray[np.object_]]:
+        """The slots in the order of their names, and those names."""
+        names = [view.name for view in self.views]
+        order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
+        return order, np.array([names[i] for i in order.tolist()], dtype=object)
+
+    def machines_of(self, views: Ints) -> tuple[str, ...]:
+        """The names of the machines of these slots, in order, each once."""
+        codes, names = self.machine_names
+        marked = np.zeros(len(names), dtype=bool)
+        marked[codes[views]] = True
+        return tuple(names[marked].tolist())
+
+    def slots_of(self, views: Ints) -> tuple[str, ...]:
+        """The names of these slots, in order."""
+        order, names = self.slot_names
+        marked = np.zeros(len(names), dtype=bool)
+        marked[views] = True
+        return tuple(names[marked[order]].tolist())
 
     @lru_cache(maxsize=64)  # noqa: B019  as below
     def device_numbers(self, name: str) -> npt.NDArray[np.float64]:
@@ -134,6 +171,15 @@ class Fleet:
         ads = (view.now if now else view.drained for view in self.views)
         found = [as_number(_evaluated(ad, name)) for ad in ads]
         return np.array([np.nan if value is None else value for value in found], dtype=float)
+
+    @lru_cache(maxsize=256)  # noqa: B019  as above
+    def levels(self, name: str) -> tuple[float, ...]:
+        """The numbers that machines have for an attribute (in lower case) if drained, each once."""
+        column = self.column(name)
+        first = np.full(len(column.texts), -1, dtype=np.int64)
+        first[column.codes[::-1]] = np.arange(len(self.views))[::-1]
+        found = {as_number(_evaluated(self.views[place].drained, name)) for place in first.tolist()}
+        return tuple(sorted(value for value in found if value is not None))
 
     def column(self, name: str) -> Column:
         """An attribute (in lower case) of the drained machines, as written."""
@@ -155,24 +201,20 @@ class Fleet:
             codes = self.composition * 2 + self.usable
             for name in sorted(names - REMAINDER):
                 column = self.column(name)
-                codes = np.unique(codes * len(column.texts) + column.codes, return_inverse=True)[1]
+                if len(column.texts) > 1:
+                    codes = compact(codes * len(column.texts) + column.codes)[0]
             for name in sorted(names & REMAINDER - {"gpus", "availablegpus"}):
                 values = np.nan_to_num(self.numbers(name, now=False), nan=-1.0)
                 levels = np.unique(values, return_inverse=True)[1]
-                codes = np.unique(codes * (levels.max(initial=0) + 1) + levels, return_inverse=True)[1]
-            _, samples, of = np.unique(codes, return_index=True, return_inverse=True)
-            self._kinds[names] = Kinds(of, samples)
+                codes = compact(codes * (levels.max(initial=0) + 1) + levels)[0]
+            self._kinds[names] = Kinds(*compact(codes))
         return self._kinds[names]
 
-    @lru_cache(maxsize=100_000)  # noqa: B019  as above
-    def bare(self, place: int, *, now: bool) -> classad2.ClassAd:
-        """A machine's ad, the arithmetic on what is left taken out of its Requirements."""
-        view = self.views[place]
-        ad = copy_ad(view.now if now else view.drained)
-        ad["Requirements"] = classad2.ExprTree(
-            _kept(_text(ad, "Requirements"), _text(ad, "WithinResourceLimits"))[0]
-        )
-        return ad
+    def policy(self, place: int) -> classad2.ExprTree:
+        """A machine's Requirements without the arithmetic on what is left."""
+        requirements, limits = self.column("requirements"), self.column("withinresourcelimits")
+        kept = _kept(requirements.texts[requirements.codes[place]], limits.texts[limits.codes[place]])[0]
+        return _tree(kept)
 
     @cached_property
     def limits(self) -> Flags:
@@ -207,6 +249,22 @@ class Fleet:
                 elif step[1] in job:
                     todo += [(False, further) for further in references_of(job[step[1]])]
         return frozenset(found)
+
+
+def compact(codes: Ints) -> tuple[Ints, Ints]:
+    """Number codes anew without gaps; gives the numbers and where each occurs first."""
+    if not len(codes):
+        return codes, np.zeros(0, dtype=np.int64)
+    most = int(codes.max()) + 1
+    if most > 50 * len(codes) + 10_000:
+        _, samples, of = np.unique(codes, return_index=True, return_inverse=True)
+        return of.reshape(-1), samples
+    first = np.full(most, -1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    present = np.flatnonzero(first >= 0)
+    number = np.empty(most, dtype=np.int64)
+    number[present] = np.arange(len(present))
+    return number[codes], first[present]
 
 
 def every(table: Flags) -> Flags:
@@ -254,8 +312,9 @@ def _kept(requirements: str, limits: str) -> tuple[str, bool]:
     return " && ".join(f"({clause})" for clause in kept) or "true", len(kept) < len(clauses)
 
 
-def _text(ad: classad2.ClassAd, name: str) -> str:
-    return str(ad.lookup(name)) if name in ad else ""
+@lru_cache(maxsize=10_000)
+def _tree(text: str) -> classad2.ExprTree:
+    return classad2.ExprTree(text)
 
 
 def _evaluated(ad: classad2.ClassAd, name: str) -> object:

@@ -110,12 +110,12 @@ def _all_comparisons(truth: Truth) -> list[Comparison]:
 
 
 def _machines(fleet: Fleet, marked: np.ndarray) -> list[str]:
-    return sorted({fleet.views[place].machine for place in np.flatnonzero(marked).tolist()})
+    return list(fleet.machines_of(np.flatnonzero(marked)))
 
 
 def _mixed(truth: Truth, names: dict[str, str]) -> Iterable[Lint]:
     fleet = truth.fleet
-    mixed = np.array([view.mixed for view in fleet.views], dtype=bool)
+    mixed = fleet.mixed
     for lowered, command in PER_DEVICE.items():
         if lowered not in names or not mixed.any():
             continue
@@ -240,7 +240,7 @@ def _exact_number(truth: Truth, comparison: Comparison, *, on_device: bool) -> I
         if on_device or name.lower().startswith("gpus_")
         else np.array([np.nan])
     )
-    held = np.append(held, fleet.numbers(name.lower(), now=False)) if not on_device else held
+    held = np.append(held, fleet.levels(name.lower())) if not on_device else held
     above = sorted({v for v in held.tolist() if v > value})
     if not above:
         return

@@ -31,13 +31,11 @@ class PoolView:
         """The machines of the window side by side."""
         return None if self.seen is None else self._fleet("seen", self.seen, apart)
 
-    def number(self, machine: str, device: str) -> int:
-        """The number of a device; both fleets use it."""
-        return self._keys[machine, device]
-
     def _fleet(self, which: str, views: tuple[MachineView, ...], apart: bool) -> Fleet:
         if (which, apart) not in self._fleets:
-            self._fleets[which, apart] = Fleet(views, self._keys, apart=apart)
+            fleet = Fleet(views, self._keys, apart=apart)
+            fleet.prepare()
+            self._fleets[which, apart] = fleet
         return self._fleets[which, apart]
 
     @classmethod

@@ -5,73 +5,91 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
 
 from sim.analysis.answer import Rewrite
-from sim.analysis.fleet import every
+from sim.analysis.fleet import Flags, every
 from sim.analysis.lints import MODERN, PER_DEVICE
 from sim.analysis.truth import Parsed, Truth
 from sim.classads.expression import Comparison
-from sim.classads.job import JobDescription
 
 MOST = 8
 _PROPERTY = {
-    "gpus_minimum_capability": ("Capability", "GPUsMinCapability"),
-    "gpus_minimum_memory": ("GlobalMemoryMb", "GPUsMinMemory"),
-    "gpus_minimum_runtime": ("MaxSupportedVersion", "GPUsMinRuntime"),
+    "gpus_minimum_capability": "Capability",
+    "gpus_minimum_memory": "GlobalMemoryMb",
+    "gpus_minimum_runtime": "MaxSupportedVersion",
 }
 _DEVICE_NAMES = {"gpus_devicename", "cudadevicename", "devicename"}
 
 
-def find_rewrites(truth: Truth, drained: int) -> list[Rewrite]:
-    """The rewrites that change what matches, those that gain most first."""
-    if not truth.gpus or truth.job.forced:
+class _Candidate(NamedTuple):
+    """A way to write the job: its text, what of it is replaced, the clauses left out, the clause on devices added."""
+
+    text: str
+    replaces: str
+    slot: int | None
+    device: int | None
+    added: str
+
+
+def find_rewrites(truth: Truth) -> list[Rewrite]:
+    """The rewrites that let more devices in, those that gain most first."""
+    if not truth.needed or truth.job.forced:
         return []
-    before = _devices(truth)
-    made = [
-        rewrite
-        for text, replaces, job in _candidates(truth)
-        if (rewrite := _judged(truth, before, text, replaces, job)) is not None
-    ]
+    before = _devices(truth, truth.drained.clauses, truth.device_table)
+    made = [rewrite for way in _candidates(truth) if (rewrite := _judged(truth, before, way)) is not None]
     unique = {rewrite.text: rewrite for rewrite in made}
     return sorted(unique.values(), key=lambda rewrite: -rewrite.gained)[:MOST]
 
 
-def _devices(truth: Truth) -> dict[int, str]:
-    groups = truth.drained
-    suits = truth.devices()
-    return groups.families(groups.matching(every(groups.clauses), suits, truth.needed), suits)
+def _devices(truth: Truth, slots: Flags, devices: Flags) -> dict[int, int]:
+    """The devices, by number, that these clauses leave, with their kinds."""
+    suits = every(devices)
+    numbers, kinds = truth.drained.rows(truth.drained.matching(every(slots), suits, truth.needed), suits)
+    return dict(zip(numbers.tolist(), kinds.tolist(), strict=True))
 
 
-def _judged(
-    truth: Truth, before: dict[int, str], text: str, replaces: str, job: JobDescription
-) -> Rewrite | None:
-    after = _devices(Truth(job, truth.pool))
-    lost = Counter(family for number, family in before.items() if number not in after)
-    new = Counter(family for number, family in after.items() if number not in before)
+def _judged(truth: Truth, before: dict[int, int], way: _Candidate) -> Rewrite | None:
+    slots, devices = truth.drained.clauses, truth.device_table
+    if way.slot is not None:
+        slots = np.delete(slots, way.slot, axis=1)
+    if way.device is not None:
+        devices = np.delete(devices, way.device, axis=1)
+    after = _devices(truth, slots, np.hstack([devices, truth.judge_devices(truth.fleet, [way.added])]))
+    lost = Counter(kind for number, kind in before.items() if number not in after)
+    new = Counter(kind for number, kind in after.items() if number not in before)
     if not new:
         return None
-    given_up = []
-    if lost:
-        given_up.append("no longer: " + _listed(lost))
-    given_up.append("also takes: " + _listed(new))
-    return Rewrite(text, replaces, len(after) - len(before), "; ".join(given_up))
+    given_up = [f"no longer: {_listed(truth, lost)}"] if lost else []
+    given_up.append(f"also takes: {_listed(truth, new)}")
+    return Rewrite(way.text, way.replaces, len(after) - len(before), "; ".join(given_up))
 
 
-def _listed(families: Counter[str]) -> str:
+def _listed(truth: Truth, kinds: Counter[int]) -> str:
+    families: Counter[str] = Counter()
+    for kind, count in kinds.items():
+        families[truth.fleet.device_samples[kind].family] += count
     shown = [f"{count} {name}" for name, count in families.most_common(3)]
     return ", ".join(shown) + (" …" if len(families) > 3 else "")
 
 
-def _candidates(truth: Truth) -> Iterable[tuple[str, str, JobDescription]]:
+def _candidates(truth: Truth) -> Iterable[_Candidate]:
     for place, part in enumerate(truth.clauses):
-        others = [other.text for index, other in enumerate(truth.clauses) if index != place]
-        yield from _floors(truth, part, others)
-        yield from _names(truth, part, others)
+        others = " && ".join(other.text for index, other in enumerate(truth.clauses) if index != place)
+        head = f"requirements = {others}\n" if others else ""
+        for commands, clause in [*_floors(truth, part), *_names(truth, part)]:
+            yield _Candidate(head + commands, part.text, place, None, clause)
     for place, part in enumerate(truth.device_clauses):
-        yield from _reported(truth, part, place)
+        comparison = truth.threshold(part) or next(iter(part.whole.comparisons(part.node)), None)
+        if comparison is not None and comparison.node == part.node.bare():
+            for value in _reported_size(truth, comparison):
+                clause = f"GlobalMemoryMb >= {value:g}"
+                yield _Candidate(f"gpus_minimum_memory = {value:g}", part.text, None, place, clause)
 
 
-def _floors(truth: Truth, part: Parsed, others: list[str]) -> Iterable[tuple[str, str, JobDescription]]:
+def _floors(truth: Truth, part: Parsed) -> Iterable[tuple[str, str]]:
     """An old or slot-level attribute becomes the command on devices."""
     for comparison in part.whole.comparisons(part.node):
         if comparison.node != part.node.bare():
@@ -80,16 +98,11 @@ def _floors(truth: Truth, part: Parsed, others: list[str]) -> Iterable[tuple[str
         command = MODERN.get(lowered, ("", PER_DEVICE.get(lowered)))[1]
         if command and comparison.operator in {">=", ">"} and isinstance(comparison.value, int | float):
             for value in (float(comparison.value), *_reported_size(truth, comparison)):
-                written = f"{command} = {value:g}"
-                yield _said(others, written), part.text, _with_floor(truth.job, others, command, value)
+                yield f"{command} = {value:g}", f"{_PROPERTY[command]} >= {value:.15g}"
         elif lowered in {*MODERN, *PER_DEVICE}:
             name = re.sub(r"(?i)^(gpus_|cuda)", "", comparison.reference.name)
             clause = f"{name} {comparison.operator} {part.whole.text_of(comparison.value_node)}"
-            yield (
-                _said(others, f"require_gpus = {clause}"),
-                part.text,
-                _with_clause(truth.job, others, clause),
-            )
+            yield f"require_gpus = {clause}", clause
 
 
 def _reported_size(truth: Truth, comparison: Comparison) -> list[float]:
@@ -105,53 +118,19 @@ def _reported_size(truth: Truth, comparison: Comparison) -> list[float]:
     return [min(sizes)] if sizes else []
 
 
-def _reported(truth: Truth, part: Parsed, place: int) -> Iterable[tuple[str, str, JobDescription]]:
-    """A nominal floor on memory among the clauses on devices becomes the reported one."""
-    comparison = truth.threshold(part) or next(iter(part.whole.comparisons(part.node)), None)
-    if comparison is None or comparison.node != part.node.bare():
-        return
-    for value in _reported_size(truth, comparison):
-        kept = [p.text for index, p in enumerate(truth.device_clauses) if index != place]
-        clause = " && ".join(f"({text})" for text in [*kept, f"GlobalMemoryMb >= {value:g}"])
-        yield f"gpus_minimum_memory = {value:g}", part.text, truth.job.changed(RequireGPUs=clause)
-
-
-def _names(truth: Truth, part: Parsed, others: list[str]) -> Iterable[tuple[str, str, JobDescription]]:
+def _names(truth: Truth, part: Parsed) -> Iterable[tuple[str, str]]:
     """A device by name, or a list of names, becomes the capability and memory that they have in common."""
     read = {reference.name.lower() for reference in part.whole.references(part.node)}
     if not read or not read <= _DEVICE_NAMES:
         return
-    texts = [
-        node.name.strip('"')
-        for node in part.node.walk()
-        if node.kind == "literal" and node.name.startswith('"')
-    ]
+    texts = [n.name.strip('"') for n in part.node.walk() if n.kind == "literal" and n.name.startswith('"')]
     wanted = {name.strip() for text in texts for name in text.split(",")}
     held = [
         d for d in truth.fleet.device_samples if d.ad is not None and str(d.ad.get("DeviceName")) in wanted
     ]
     capabilities = [d.capability for d in held if d.capability is not None]
     sizes = [d.memory_mib for d in held if d.memory_mib]
-    if not capabilities or not sizes:
-        return
-    floor, size = min(capabilities), min(sizes)
-    job = _with_clause(truth.job, others, f"Capability >= {floor} && GlobalMemoryMb >= {size:g}")
-    written = f"gpus_minimum_capability = {floor:g}\ngpus_minimum_memory = {size:g}"
-    yield _said(others, written), part.text, job
-
-
-def _said(others: list[str], commands: str) -> str:
-    requirements = " && ".join(others)
-    return f"requirements = {requirements}\n{commands}" if requirements else commands
-
-
-def _with_floor(job: JobDescription, others: list[str], command: str, value: float) -> JobDescription:
-    name, attribute = _PROPERTY[command]
-    clause = f"{name} >= {attribute}"
-    changed = _with_clause(job, others, clause)
-    return changed.changed(**{attribute: f"{value:.15g}"})
-
-
-def _with_clause(job: JobDescription, others: list[str], clause: str) -> JobDescription:
-    kept = f"({job.require_gpus}) && {clause}" if job.require_gpus else clause
-    return job.changed(" && ".join(f"({text})" for text in others), RequireGPUs=kept)
+    if capabilities and sizes:
+        floor, size = min(capabilities), min(sizes)
+        commands = f"gpus_minimum_capability = {floor:g}\ngpus_minimum_memory = {size:g}"
+        yield commands, f"Capability >= {floor:.15g} && GlobalMemoryMb >= {size:.15g}"

@@ -15,11 +15,12 @@ import classad2
 import numpy as np
 import numpy.typing as npt
 
-from sim.analysis.fleet import REMAINDER, UNIQUE, Flags, Fleet, Ints, every, references_of
+from sim.analysis.fleet import REMAINDER, UNIQUE, Flags, Fleet, Ints, compact, every, references_of
 from sim.analysis.pool import PoolView
+from sim.classads.ads import number_of
 from sim.classads.expression import COMPARISONS, Comparison, Expression, Node, Reference
 from sim.classads.job import GPUS, JobDescription
-from sim.classads.matching import is_arithmetic, normalise, read_ad
+from sim.classads.matching import NOW, copy_ad, is_arithmetic, normalise, read_ad
 
 _CHUNK = 40  # clauses told by one whole number
 _SIZES = (("Cpus", "requestcpus"), ("Memory", "requestmemory"), ("Disk", "requestdisk"))
@@ -92,14 +93,18 @@ class Groups:
 
     def families(self, matching: Flags, devices: Flags) -> dict[int, str]:
         """The devices of these groups, each with the family of its model."""
+        numbers, kinds = self.rows(matching, devices)
+        names = [sample.family for sample in self.fleet.device_samples]
+        return {number: names[kind] for number, kind in zip(numbers.tolist(), kinds.tolist(), strict=True)}
+
+    def rows(self, matching: Flags, devices: Flags) -> tuple[Ints, Ints]:
+        """The devices of these groups: their numbers and their kinds."""
         fleet = self.fleet
         group = self.view_group[fleet.device_view]
         marked = np.append(matching, False)[group] & devices[fleet.device_kind]
         if self.free_only:
             marked &= fleet.device_free
-        names = [sample.family for sample in fleet.device_samples]
-        rows = zip(fleet.device_number[marked].tolist(), fleet.device_kind[marked].tolist(), strict=True)
-        return {number: names[kind] for number, kind in rows}
+        return fleet.device_number[marked], fleet.device_kind[marked]
 
     def has_text(self, name: str, text: str) -> Flags:
         """The groups whose machines have this text as an attribute that the groups were told apart by."""
@@ -144,7 +149,7 @@ class Truth:
         if job.forced:
             self.clauses = parts(job.forced)
         self._texts = [part.text for part in self.clauses]
-        self._trees = _bit_trees([*self._texts, " && ".join(self._fixed) or "true", "TARGET.Requirements"])
+        self._trees = _bit_trees([*self._texts, " && ".join(self._fixed) or "true"])
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -177,9 +182,9 @@ class Truth:
         codes = kinds.of * (fleet.free_composition.max(initial=0) + 1) + fleet.free_composition
         for name in sorted(reads - {"availablegpus", "gpus"}):
             levels = np.unique(np.nan_to_num(fleet.numbers(name, now=True), nan=-1.0), return_inverse=True)[1]
-            codes = np.unique(codes * (levels.max(initial=0) + 1) + levels, return_inverse=True)[1]
+            codes = compact(codes * (levels.max(initial=0) + 1) + levels)[0]
         here = np.flatnonzero(room)
-        _, first, of = np.unique(codes[here], return_index=True, return_inverse=True)
+        of, first = compact(codes[here])
         samples = here[first]
         view_group = np.full(len(fleet.views), -1, dtype=np.int64)
         view_group[here] = of
@@ -221,10 +226,12 @@ class Truth:
         width = len(self._texts) + 2
         told = np.zeros((len(samples), width), dtype=bool)
         for row, place in enumerate(samples.tolist()):
-            slot = fleet.bare(place, now=now)
+            view = fleet.views[place]
+            slot = view.now if now else view.drained
+            told[row, width - 1] = _true(fleet.policy(place), slot, self._ad)
             for number, tree in enumerate(self._trees):
                 bits = _whole(tree, self._ad, slot)
-                for column in range(number * _CHUNK, min(width, (number + 1) * _CHUNK)):
+                for column in range(number * _CHUNK, min(width - 1, (number + 1) * _CHUNK)):
                     told[row, column] = bits >> (column - number * _CHUNK) & 1
         return told
 
@@ -290,9 +297,11 @@ class Truth:
         (tree,) = _bit_trees([clause])
         return _whole(tree, self._ad, classad2.ClassAd()) == 1
 
-    def takes(self, slot: classad2.ClassAd) -> bool:
-        """Whether a machine's Requirements, as it stands in this ad, takes the job."""
-        return _whole(self._trees[-1], self._ad, slot) >> ((len(self._texts) + 1) % _CHUNK) & 1 == 1
+    def takes_at(self, place: int, moment_s: float) -> bool:
+        """Whether a drained machine's Requirements would take the job at another time [s since 1970]."""
+        slot = copy_ad(self.fleet.views[place].drained)
+        slot[NOW] = moment_s
+        return _true(self.fleet.policy(place), slot, self._ad)
 
     def threshold(self, clause: Parsed) -> Comparison | None:
         """A clause of RequireGPUs that compares a property with a number among the job's own attributes."""
@@ -310,14 +319,15 @@ class Truth:
         samples = self.fleet.kinds(self.names).samples
         (tree,) = _bit_trees([clause])
         return np.array(
-            [_whole(tree, self._ad, self.fleet.bare(int(samples[row]), now=False)) == 1 for row in rows],
+            [_whole(tree, self._ad, self.fleet.views[samples[row]].drained) == 1 for row in rows.tolist()],
             dtype=bool,
         )
 
     def values(self, name: str, rows: Ints) -> npt.NDArray[np.float64]:
         """A numeric attribute of the drained machines of these groups; NaN where it has none."""
         samples = self.fleet.kinds(self.names).samples[rows]
-        return self.fleet.numbers(name.lower(), now=False)[samples]
+        found = [number_of(self.fleet.views[place].drained, name) for place in samples.tolist()]
+        return np.array([np.nan if value is None else value for value in found], dtype=float)
 
 
 def _bit_trees(clauses: list[str]) -> list[classad2.ExprTree]:

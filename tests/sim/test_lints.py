@@ -86,7 +86,7 @@ def test_contradictions_are_real(expression: str, other: bool) -> None:
 def _sample_jobs() -> dict[str, Any]:
     """One queued or finished job of each class of the sample."""
     jobs = Store(sample_path()).jobs()
-    found = {}
+    found: dict[str, Any] = {}
     for text in jobs["ad"]:
         ad = parse_one(str(text))
         found.setdefault(str(ad["RequirementClass"]), ad)
