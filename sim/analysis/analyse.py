@@ -114,7 +114,7 @@ class Found:
             return None
         suits = self.truth.devices(seen.fleet)
         matched = seen.numbers(self._matching(seen, suits), suits)
-        return len(matched | self.truth.drained.numbers(self.drained, self.suits))
+        return int((matched | self.truth.drained.numbers(self.drained, self.suits)).sum())
 
     @property
     def verdict(self) -> str:
@@ -169,10 +169,9 @@ class Found:
         truth, fleet, groups = self.truth, self.truth.fleet, self.truth.drained
         group = groups.view_group[fleet.device_view]
         marked = np.append(self.drained, False)[group] & self.suits[fleet.device_kind]
-        most = int(fleet.device_number.max(initial=0)) + 1
-        found, free, idle, going = (np.zeros(most, dtype=bool) for _ in range(4))
-        found[fleet.device_number[marked]] = True
-        free[list(truth.now.numbers(self.now, self.suits))] = True
+        found = groups.numbers(self.drained, self.suits)
+        free = truth.now.numbers(self.now, self.suits)
+        idle, going = np.zeros_like(found), np.zeros_like(found)
         idle[fleet.device_number[marked & fleet.device_free]] = True
         going[fleet.device_number[marked & fleet.draining[fleet.device_view]]] = True
         rest = found & ~free
@@ -200,18 +199,12 @@ class Found:
             sides += [("seen", truth.drained, self.drained, self.suits),
                       ("seen", truth.seen, self._matching(truth.seen, suits), suits)]  # fmt: skip
         counted: dict[str, Counter[str]] = {column: Counter() for column in ("now", "drained", "seen")}
-        known: dict[str, set[int]] = {"seen": set()}
+        known = np.zeros(truth.fleet.n_numbers, dtype=bool)
         for column, groups, matching, picked in sides:
-            numbers, kinds = groups.rows(matching, picked)
-            once, first = np.unique(numbers, return_index=True)
-            kinds = kinds[first]
+            marked = groups.numbers(matching, picked)
             if column == "seen":
-                new = np.array([number not in known["seen"] for number in once.tolist()], dtype=bool)
-                known["seen"].update(once.tolist())
-                kinds = kinds[new] if len(new) else kinds
-            for kind, count in enumerate(np.bincount(kinds).tolist() if len(kinds) else []):
-                if count:
-                    counted[column][groups.fleet.device_samples[kind].family] += count
+                marked, known = marked & ~known, known | marked
+            counted[column] += groups.fleet.count_families(marked)
         names = sorted(set().union(*counted.values()))
         frame = pd.DataFrame(
             [{"model": name, **{column: count[name] for column, count in counted.items()}} for name in names],

@@ -8,6 +8,7 @@ next expression on the same pool finds them there.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -24,9 +25,11 @@ from sim.errors import ExpressionError
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+_ALWAYS_READ = ("TARGET.Arch", "TARGET.OpSys", "TARGET.HasFileTransfer", "TARGET.GLIDEIN_Site")
 SIZES = ("cpus", "memory", "disk")
 REMAINDER = frozenset({"cpus", "memory", "disk", "gpus", "availablegpus"})
 UNIQUE = frozenset({"id", "deviceuuid", "devicepcibusid"})
+_NOBODY = classad2.ClassAd()
 _LITERAL = re.compile(
     r'"(?:[^"\\]|\\.)*"|-?[0-9.]+(?:[eE][+-]?\d+)?|true|false|undefined|error|', re.IGNORECASE
 )
@@ -61,6 +64,8 @@ class Fleet:
         self.device_samples: list[DeviceView] = []
         self._columns: dict[str, Column] = {}
         self._kinds: dict[frozenset[str], Kinds] = {}
+        self._held: dict[str, dict[int, bool]] = {}
+        self._taken: dict[Hashable, dict[int, bool]] = {}
         known: dict[Hashable, int] = {}
         rows: list[tuple[int, int, int, bool]] = []
         for place, view in enumerate(views):
@@ -76,6 +81,7 @@ class Fleet:
         self.device_free: Flags = table[:, 3].astype(bool)
         self.n_kinds_of_devices = len(self.device_samples)
         counts = np.bincount(self.device_number, minlength=len(keys)) if len(table) else np.zeros(0, int)
+        self._keys = keys
         self.device_twice: Flags = counts[self.device_number] > 1
         self.usable: Flags = np.array([view.usable for view in views], dtype=bool)
         self.open: Flags = np.array([view.open and view.usable for view in views], dtype=bool)
@@ -83,12 +89,33 @@ class Fleet:
 
     def prepare(self) -> None:
         """Read what every question needs: the machines' own policies, sizes and names."""
-        self.kinds(self.significant({}, []))
+        self.kinds(self.significant({}, _ALWAYS_READ))
         for name in SIZES:
             for now in (False, True):
                 self.numbers(name, now=now)
         for told in (self.limits, self.mixed, self.free_composition, self.machine_names, self.slot_names):
             assert told is not None
+
+    @property
+    def n_numbers(self) -> int:
+        """How many devices the pool has numbered."""
+        return len(self._keys)
+
+    @cached_property
+    def kind_of_number(self) -> Ints:
+        """The kind of each numbered device, -1 for those of another fleet."""
+        kinds = np.full(self.n_numbers, -1, dtype=np.int64)
+        kinds[self.device_number] = self.device_kind
+        return kinds
+
+    def count_families(self, numbers: Flags) -> Counter[str]:
+        """These devices by the family of their models."""
+        counted: Counter[str] = Counter()
+        kinds = self.kind_of_number[numbers]
+        for kind, count in enumerate(np.bincount(kinds[kinds >= 0]).tolist()):
+            if count:
+                counted[self.device_samples[kind].family] += count
+        return counted
 
     def per_view(self, devices: Flags) -> Ints:
         """How many devices of each kind every machine has, of those that `devices` marks; machines x kinds."""
@@ -184,8 +211,7 @@ class Fleet:
     def column(self, name: str) -> Column:
         """An attribute (in lower case) of the drained machines, as written."""
         if name not in self._columns:
-            told = (str(view.drained.lookup(name)) if name in view.drained else "" for view in self.views)
-            codes, texts = _numbered(told)
+            codes, texts = _numbered(_written(view.drained, name) for view in self.views)
             found = {
                 reference
                 for text in texts
@@ -209,6 +235,28 @@ class Fleet:
                 codes = compact(codes * (levels.max(initial=0) + 1) + levels)[0]
             self._kinds[names] = Kinds(*compact(codes))
         return self._kinds[names]
+
+    @cached_property
+    def reads_of_jobs(self) -> frozenset[str]:
+        """What the machines' own expressions may read of a job, names in lower case."""
+        names = self.significant({}, [])
+        return frozenset(r.name.lower() for name in names for r in self.column(name).reads if r.scope != "my")
+
+    def holds(self, places: Ints, text: str) -> Flags:
+        """Whether an expression that reads nothing of a job is true of drained machines; remembered."""
+        known = self._held.setdefault(text, {})
+        for place in places.tolist():
+            if place not in known:
+                known[place] = true(_tree(text), _NOBODY, self.views[place].drained)
+        return np.array([known[place] for place in places.tolist()], dtype=bool)
+
+    def takes(self, places: Ints, job: classad2.ClassAd, told: Hashable) -> Flags:
+        """Whether drained machines' own Requirements take a job; remembered by what they read of it, `told`."""
+        known = self._taken.setdefault(told, {}) if told is not None else {}
+        for place in places.tolist():
+            if place not in known:
+                known[place] = true(self.policy(place), self.views[place].drained, job)
+        return np.array([known[place] for place in places.tolist()], dtype=bool)
 
     def policy(self, place: int) -> classad2.ExprTree:
         """A machine's Requirements without the arithmetic on what is left."""
@@ -249,6 +297,14 @@ class Fleet:
                 elif step[1] in job:
                     todo += [(False, further) for further in references_of(job[step[1]])]
         return frozenset(found)
+
+
+def true(tree: classad2.ExprTree, scope: classad2.ClassAd, target: classad2.ClassAd) -> bool:
+    """Whether an expression is true; too deep or circular is no match."""
+    try:
+        return tree.eval(scope, target) is True
+    except classad2.ClassAdException:
+        return False
 
 
 def compact(codes: Ints) -> tuple[Ints, Ints]:
@@ -315,6 +371,20 @@ def _kept(requirements: str, limits: str) -> tuple[str, bool]:
 @lru_cache(maxsize=10_000)
 def _tree(text: str) -> classad2.ExprTree:
     return classad2.ExprTree(text)
+
+
+def _written(ad: classad2.ClassAd, name: str) -> str:
+    """An attribute as a text that tells values apart; empty where there is none."""
+    value = ad.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and not isinstance(value, classad2.Value):
+        return repr(value)
+    return str(ad.lookup(name))
 
 
 def _evaluated(ad: classad2.ClassAd, name: str) -> object:

@@ -84,11 +84,11 @@ class _Kept:
             counts.append(groups.count(mask, self.picks(groups.fleet) & pick(groups.fleet), needed))
         seen = None
         if truth.seen is not None:
-            found: set[int] = set()
+            found = np.zeros(truth.fleet.n_numbers, dtype=bool)
             for groups in (truth.seen, truth.drained):
                 suits = self.picks(groups.fleet) & pick(groups.fleet)
                 found |= groups.numbers(groups.matching(self.mask(groups, site), suits, needed), suits)
-            seen = len(found)
+            seen = int(found.sum())
         share = counts[1] / loosest if loosest else 1.0
         return Rung(label, counts[1], counts[0], seen=seen, share=round(share, 4))
 

@@ -16,8 +16,8 @@ __all__ = ["DeviceView", "MachineView", "PoolView"]
 class PoolView:
     """The machines of the last snapshot, and all that were seen in the window (None if only one snapshot is known)."""
 
-    machines: tuple[MachineView, ...]
-    seen: tuple[MachineView, ...] | None
+    machines: tuple[MachineView, ...] = field(repr=False)
+    seen: tuple[MachineView, ...] | None = field(repr=False)
     attributes: dict[str, str] = field(repr=False)
     seen_at: pd.Timestamp | None = None
     _fleets: dict[tuple[str, bool], Fleet] = field(default_factory=dict, repr=False, compare=False)
@@ -33,6 +33,10 @@ class PoolView:
 
     def _fleet(self, which: str, views: tuple[MachineView, ...], apart: bool) -> Fleet:
         if (which, apart) not in self._fleets:
+            if (
+                which == "now" and self.seen is not None
+            ):  # both number their devices before anything is counted
+                self._fleet("seen", self.seen, apart)
             fleet = Fleet(views, self._keys, apart=apart)
             fleet.prepare()
             self._fleets[which, apart] = fleet

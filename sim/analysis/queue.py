@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from sim.analysis.answer import Ahead
@@ -137,28 +138,28 @@ def ahead_of(truth: Truth, queue: Queue, submitter: str, *, with_names: bool) ->
     ours = queue.priority(submitter)
     suits = truth.devices()
     matching = truth.now.matching(every(truth.now.clauses), suits, truth.needed)
-    wanted = truth.now.numbers(matching, suits)
-    left, others_taken = set(wanted), set[int]()
+    left = truth.now.numbers(matching, suits)
+    elsewhere = ~left
     groups: dict[str, Counter[str]] = {}
     for shape, name, jobs in _in_order(queue, ours):
         job = shape.description
-        if not job.gpus or not left:
+        if not job.gpus or not left.any():
             continue
         theirs = Truth(job, truth.pool)
         picks = theirs.devices()
         found = theirs.now.matching(every(theirs.now.clauses), picks, theirs.needed)
         reach = theirs.now.numbers(found, picks)
-        elsewhere = list(reach - wanted - others_taken)
         demand = jobs * job.gpus
-        others_taken |= set(elsewhere[:demand])
-        taken = sorted(reach & left)[: max(0, demand - len(elsewhere))]
-        if not taken:
+        others = np.flatnonzero(reach & elsewhere)[:demand]
+        elsewhere[others] = False
+        taken = np.flatnonzero(reach & left)[: demand - len(others)]
+        if not len(taken):
             continue
-        left -= set(taken)
+        left[taken] = False
         who = name if with_names else told_of(job)
         groups.setdefault(who, Counter()).update(jobs=jobs, gpus=len(taken))
     rows = tuple(Ahead(who, count["jobs"], count["gpus"]) for who, count in groups.items())
-    return AheadOf(rows, len(left) < max(1, truth.gpus))
+    return AheadOf(rows, int(left.sum()) < max(1, truth.gpus))
 
 
 def _in_order(queue: Queue, ours: float) -> Iterable[tuple[Shape, str, int]]:

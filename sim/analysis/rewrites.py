@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -44,33 +43,29 @@ def find_rewrites(truth: Truth) -> list[Rewrite]:
     return sorted(unique.values(), key=lambda rewrite: -rewrite.gained)[:MOST]
 
 
-def _devices(truth: Truth, slots: Flags, devices: Flags) -> dict[int, int]:
-    """The devices, by number, that these clauses leave, with their kinds."""
+def _devices(truth: Truth, slots: Flags, devices: Flags) -> Flags:
+    """Marks the devices, by number, that these clauses leave."""
     suits = every(devices)
-    numbers, kinds = truth.drained.rows(truth.drained.matching(every(slots), suits, truth.needed), suits)
-    return dict(zip(numbers.tolist(), kinds.tolist(), strict=True))
+    return truth.drained.numbers(truth.drained.matching(every(slots), suits, truth.needed), suits)
 
 
-def _judged(truth: Truth, before: dict[int, int], way: _Candidate) -> Rewrite | None:
+def _judged(truth: Truth, before: Flags, way: _Candidate) -> Rewrite | None:
     slots, devices = truth.drained.clauses, truth.device_table
     if way.slot is not None:
         slots = np.delete(slots, way.slot, axis=1)
     if way.device is not None:
         devices = np.delete(devices, way.device, axis=1)
     after = _devices(truth, slots, np.hstack([devices, truth.judge_devices(truth.fleet, [way.added])]))
-    lost = Counter(kind for number, kind in before.items() if number not in after)
-    new = Counter(kind for number, kind in after.items() if number not in before)
-    if not new:
+    lost, new = before & ~after, after & ~before
+    if not new.any():
         return None
-    given_up = [f"no longer: {_listed(truth, lost)}"] if lost else []
+    given_up = [f"no longer: {_listed(truth, lost)}"] if lost.any() else []
     given_up.append(f"also takes: {_listed(truth, new)}")
-    return Rewrite(way.text, way.replaces, len(after) - len(before), "; ".join(given_up))
+    return Rewrite(way.text, way.replaces, int(new.sum() - lost.sum()), "; ".join(given_up))
 
 
-def _listed(truth: Truth, kinds: Counter[int]) -> str:
-    families: Counter[str] = Counter()
-    for kind, count in kinds.items():
-        families[truth.fleet.device_samples[kind].family] += count
+def _listed(truth: Truth, numbers: Flags) -> str:
+    families = truth.fleet.count_families(numbers)
     shown = [f"{count} {name}" for name, count in families.most_common(3)]
     return ", ".join(shown) + (" …" if len(families) > 3 else "")
 

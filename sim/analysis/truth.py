@@ -15,7 +15,7 @@ import classad2
 import numpy as np
 import numpy.typing as npt
 
-from sim.analysis.fleet import REMAINDER, UNIQUE, Flags, Fleet, Ints, compact, every, references_of
+from sim.analysis.fleet import REMAINDER, UNIQUE, Flags, Fleet, Ints, compact, every, references_of, true
 from sim.analysis.pool import PoolView
 from sim.classads.ads import number_of
 from sim.classads.expression import COMPARISONS, Comparison, Expression, Node, Reference
@@ -76,35 +76,20 @@ class Groups:
         counted = int((self.total[matching] @ devices).sum())
         twice = self._twice
         if len(twice):
-            counted += len(self._marked(matching, devices, twice))
+            counted += int(self.numbers(matching, devices, twice).sum())
         return counted
 
-    def numbers(self, matching: Flags, devices: Flags) -> set[int]:
-        """The devices themselves."""
-        return self._marked(matching, devices, np.arange(len(self.fleet.device_view)))
-
-    def _marked(self, matching: Flags, devices: Flags, rows: Ints) -> set[int]:
+    def numbers(self, matching: Flags, devices: Flags, rows: Ints | None = None) -> Flags:
+        """Marks the devices themselves, by their number in the pool; of these rows only, if given."""
         fleet = self.fleet
-        group = self.view_group[fleet.device_view[rows]]
-        marked = np.append(matching, False)[group] & devices[fleet.device_kind[rows]]
+        here = slice(None) if rows is None else rows
+        group = self.view_group[fleet.device_view[here]]
+        marked = np.append(matching, False)[group] & devices[fleet.device_kind[here]]
         if self.free_only:
-            marked &= fleet.device_free[rows]
-        return set(np.unique(fleet.device_number[rows][marked]).tolist())
-
-    def families(self, matching: Flags, devices: Flags) -> dict[int, str]:
-        """The devices of these groups, each with the family of its model."""
-        numbers, kinds = self.rows(matching, devices)
-        names = [sample.family for sample in self.fleet.device_samples]
-        return {number: names[kind] for number, kind in zip(numbers.tolist(), kinds.tolist(), strict=True)}
-
-    def rows(self, matching: Flags, devices: Flags) -> tuple[Ints, Ints]:
-        """The devices of these groups: their numbers and their kinds."""
-        fleet = self.fleet
-        group = self.view_group[fleet.device_view]
-        marked = np.append(matching, False)[group] & devices[fleet.device_kind]
-        if self.free_only:
-            marked &= fleet.device_free
-        return fleet.device_number[marked], fleet.device_kind[marked]
+            marked &= fleet.device_free[here]
+        found = np.zeros(fleet.n_numbers, dtype=bool)
+        found[fleet.device_number[here][marked]] = True
+        return found
 
     def has_text(self, name: str, text: str) -> Flags:
         """The groups whose machines have this text as an attribute that the groups were told apart by."""
@@ -149,7 +134,11 @@ class Truth:
         if job.forced:
             self.clauses = parts(job.forced)
         self._texts = [part.text for part in self.clauses]
-        self._trees = _bit_trees([*self._texts, " && ".join(self._fixed) or "true"])
+        rest = " && ".join(self._fixed) or "true"
+        # Arch, OpSys and their like: the same for every job, so remembered with the machines
+        alike = all(r.scope == "target" for r in references_of(rest))
+        self._alike = f"(({rest}) && true) =?= true" if alike else ""
+        self._trees = _bit_trees([*self._texts, "true" if alike else rest])
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -225,15 +214,27 @@ class Truth:
         """Machines x clauses, then the rest of the job's Requirements, then the machine's."""
         width = len(self._texts) + 2
         told = np.zeros((len(samples), width), dtype=bool)
+        if not now:
+            told[:, width - 1] = fleet.takes(samples, self._ad, self._told_to(fleet))
         for row, place in enumerate(samples.tolist()):
             view = fleet.views[place]
             slot = view.now if now else view.drained
-            told[row, width - 1] = _true(fleet.policy(place), slot, self._ad)
+            if now:
+                told[row, width - 1] = true(fleet.policy(place), slot, self._ad)
             for number, tree in enumerate(self._trees):
                 bits = _whole(tree, self._ad, slot)
                 for column in range(number * _CHUNK, min(width - 1, (number + 1) * _CHUNK)):
                     told[row, column] = bits >> (column - number * _CHUNK) & 1
+        if self._alike:
+            told[:, width - 2] &= fleet.holds(samples, self._alike)
         return told
+
+    def _told_to(self, fleet: Fleet) -> tuple[tuple[str, str], ...] | None:
+        """What the machines' policies read of the job; None where that hangs on more."""
+        read = fleet.reads_of_jobs
+        told = tuple((name, text) for name, text in sorted(self._attributes.items()) if name in read)
+        plain = "requirements" not in read and all(not references_of(text) for _, text in told)
+        return told if plain else None
 
     def _room(self, fleet: Fleet, *, now: bool) -> Flags:
         """Whether there is enough of everything but devices: by the startd's own check or by the job's clauses."""
@@ -269,7 +270,7 @@ class Truth:
                 slot = classad2.ClassAd()
                 slot["GPUs_GPU_0"] = device.ad
                 slot["AvailableGPUs"] = classad2.ExprTree("{GPUs_GPU_0}")
-                told[row, column] = _true(tree, job, slot)
+                told[row, column] = true(tree, job, slot)
         return told
 
     def judged(self, fleet: Fleet) -> Flags:
@@ -301,7 +302,7 @@ class Truth:
         """Whether a drained machine's Requirements would take the job at another time [s since 1970]."""
         slot = copy_ad(self.fleet.views[place].drained)
         slot[NOW] = moment_s
-        return _true(self.fleet.policy(place), slot, self._ad)
+        return true(self.fleet.policy(place), slot, self._ad)
 
     def threshold(self, clause: Parsed) -> Comparison | None:
         """A clause of RequireGPUs that compares a property with a number among the job's own attributes."""
@@ -348,13 +349,6 @@ def _whole(tree: classad2.ExprTree, job: classad2.ClassAd, slot: classad2.ClassA
     except classad2.ClassAdException:  # too deep or circular: no match
         return 0
     return value if type(value) is int else 0
-
-
-def _true(tree: classad2.ExprTree, job: classad2.ClassAd, slot: classad2.ClassAd) -> bool:
-    try:
-        return tree.eval(job, slot) is True
-    except classad2.ClassAdException:
-        return False
 
 
 def _names(text: str) -> set[str]:

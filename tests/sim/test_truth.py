@@ -46,7 +46,9 @@ _CLAUSES = st.recursive(
     ),
     max_leaves=4,
 )
-_EXPRESSIONS = st.lists(_CLAUSES, min_size=1, max_size=5).map(" && ".join)
+_EXPRESSIONS = (
+    st.lists(_CLAUSES, min_size=1, max_size=5).map(" && ".join).filter(lambda text: len(text) < 900)
+)
 _DEVICES = st.sampled_from(
     [
         "",
