@@ -143,7 +143,25 @@ def verdict(answer: Answer, question: Question, data: Data) -> Any:
         ),
         kpi("Machines", str(len(answer.machines)), machines or "none fits"),
     )
-    return [dmc.Card(head, withBorder=True, className="card"), numbers, *_lints(answer)]
+    return [dmc.Card(head, withBorder=True, className="card"), numbers, *_lints(answer), *_rewrites(answer)]
+
+
+def _rewrites(answer: Answer) -> list[Any]:
+    """What to write instead, with what it gains and gives up, and the clauses that only together exclude."""
+    shown: list[Any] = []
+    if answer.rewrites:
+        items = [
+            html.Li([dmc.Code(rewrite.text, block=True), f"+{rewrite.gained} GPUs; {rewrite.given_up}"])
+            for rewrite in answer.rewrites
+        ]
+        shown.append(notice("Rewrites, best first", html.Ul(items, className="lints")))
+    if answer.pairs:
+        items = [
+            html.Li([dmc.Code(pair.first), " with ", dmc.Code(pair.second), f": +{pair.gained} GPUs"])
+            for pair in answer.pairs
+        ]
+        shown.append(notice("Only together do these exclude", html.Ul(items, className="lints")))
+    return shown
 
 
 def _lints(answer: Answer) -> list[Any]:

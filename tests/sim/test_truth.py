@@ -35,7 +35,7 @@ _ATOMS = (
     st.tuples(_NAMES, st.sampled_from([">=", ">", "<", "<=", "==", "!=", "=?=", "=!="]), _NUMBERS).map(" ".join)
     | st.sampled_from(["true", "false", "5", "0", "error", "undefined", '"text"', "HasFileTransfer", "Nope", "time() > 0"])
     | st.sampled_from(['Site == "A"', 'regexp("^u", Machine)', 'stringListMember(Machine, "mixed,part")',
-                       "countMatches(MY.Floor, TARGET.AvailableGPUs) >= 1", "isUndefined(Nope)", "Memory * 2 > 40000",
+                       "countMatches(Capability >= 7.5, TARGET.AvailableGPUs) >= 1", "isUndefined(Nope)", "Memory * 2 > 40000",
                        'GPUs_DeviceName == "titan rtx"', "ifThenElse(GPUs > 1, true, Cpus > 3)", "size(AvailableGPUs) > 1"])
 )  # fmt: skip
 _CLAUSES = st.recursive(
