@@ -161,7 +161,35 @@ def _rewrites(answer: Answer) -> list[Any]:
             for pair in answer.pairs
         ]
         shown.append(notice("Only together do these exclude", html.Ul(items, className="lints")))
-    return shown
+    return [*shown, *_ladders(answer)]
+
+
+def _ladders(answer: Answer) -> list[Any]:
+    """The ladders beside that of capability, and what is with the GPUs that match, folded away."""
+    columns = [
+        Column("rung", "Rung", _code),
+        Column("gpus", "GPUs if drained", str, number=True),
+        Column("now", "match now", str, number=True),
+        Column("seen", "seen in the window", _text, number=True),
+        Column("share", "share", lambda share: f"{share:.0%}", number=True),
+    ]
+    names = [name for name in answer.ladders if name != "capability"]
+    if not names:
+        return []
+    tables: list[Any] = []
+    for name in names:
+        frame = pd.DataFrame([vars(rung) for rung in answer.ladders[name]])
+        tables += [
+            html.H2(f"Ladder: {name}", className="card-title"),
+            *table(frame, columns, caption=f"Ladder: {name}"),
+        ]
+    states = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in answer.states.items() if count)
+    told = [html.P(f"GPUs: {states}", className="caption")] if states else []
+    fold = html.Details(
+        [html.Summary("More ladders: " + ", ".join(names)), *told, html.Div(tables, className="table-fold")],
+        className="twin",
+    )
+    return [dmc.Card(fold, withBorder=True, className="card")]
 
 
 def _lints(answer: Answer) -> list[Any]:
