@@ -143,9 +143,10 @@ def _freed(value: object) -> object:
             return value
         try:
             freed = at_time(written, NOW)
-        except ExpressionError:  # what the tokenizer lacks stays as it is
+            return value if freed == written else classad2.ExprTree(freed)
+        except (ExpressionError, classad2.ClassAdException, ValueError):
+            # what the tokenizer lacks stays as it is, and so does what classad2 prints without the quotes it needs
             return value
-        return value if freed == written else classad2.ExprTree(freed)
     if isinstance(value, classad2.ClassAd):
         if "time" in str(value).lower():
             fresh = copy_ad(value)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sim.analysis import PoolView, Request
@@ -13,6 +13,7 @@ from sim.analysis.truth import Truth
 from sim.classads.ads import parse_one
 from sim.classads.matching import agree, read_ad
 from sim.classads.submit import read_submit
+from sim.errors import InputError
 from tests.sim.test_analysis import BARE, MIXED, NOON, OLD, SLICES, UNIFORM, frame, host
 from tests.sim.test_matching import SLICE, TITAN, V100
 
@@ -194,3 +195,23 @@ def test_states_of_what_matches() -> None:
     }  # fmt: skip
     assert answer.gpus.drained == 8
     assert (answer.hosts.now, answer.hosts.drained) == (2, 5)
+
+
+_HOSTILE = st.lists(
+    st.sampled_from(
+        ["GPUs_Capability", "TARGET.", "MY.", "Memory", "(", ")", "[", "]", "{", "}", ">=", "==", "&&", "||", "!", "?", ":", "7.5",
+         '"a"', '"', "'", "regexp(", "countMatches(", ",", "undefined", "AvailableGPUs", "=", "\0", "\u202e", "<b>", "//", "time()"]
+    ),
+    max_size=14,
+).map(" ".join)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(expression=_HOSTILE)
+@example(expression="TARGET. ' countMatches( time() = TARGET. - Memory '")
+def test_any_text_has_an_answer_or_a_sentence(pool: PoolView, expression: str) -> None:
+    """Nothing but an InputError comes out."""
+    try:
+        analyse(expression, pool)
+    except InputError:
+        return
