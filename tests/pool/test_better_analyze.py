@@ -125,7 +125,7 @@ def test_a_busy_pool_is_what_the_tool_gets_wrong(small: Pool) -> None:
     gpus_minimum_capability that nothing matches; both jobs stay idle while the GPUs are taken and run once they are free.
     We say busy of both."""
     fill = small.submit(whole("true", "request_gpus = 1").replace("queue\n", "queue 6\n"), owner="filler")
-    small.wait_for(lambda: len(small.executing(fill)) == 6, 60, "all GPUs taken")
+    small.wait_for(lambda: sum(ad["JobStatus"] == 2 for ad in small.jobs(fill)) == 6, 60, "all GPUs taken")
     small.wait_for(lambda: not small.slots("PartitionableSlot && GPUs > 0"), 30, "ads that say so")
     wanted = {name: small.submit(whole(*asked).replace("600", "0"))[0] for name, asked in BUSY.items()}
     busy = view_of(small)
