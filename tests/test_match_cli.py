@@ -266,3 +266,64 @@ def test_as_a_program(slots: Path) -> None:
     )
     assert (bad.returncode, bad.stdout) == (2, b"")
     assert b"Traceback" not in bad.stderr
+
+
+SUBMIT = """executable = a
+should_transfer_files = yes
+request_gpus = 1
+gpus_minimum_capability = $(least)
+cron_minute = 5
+queue least in 7.5, 7.5, 9.0
+"""
+
+
+def test_a_submit_file(run: Run, slots: Path, tmp_path: Path) -> None:
+    """Its shapes, the most frequent not lost among them; what is not followed is named."""
+    path = tmp_path / "job.sub"
+    path.write_text(SUBMIT)
+    answer = run.json("--submit", path, "--slots", slots)
+    assert [(shape["jobs"], shape["verdict"], shape["gpus"]["drained"]) for shape in answer["shapes"]] == [
+        (2, "free", 4), (1, "impossible", 0),
+    ]  # fmt: skip
+    assert (answer["jobs"], answer["verdict"]) == (3, "free")
+    assert [(note["line"], note["command"]) for note in answer["notes"]] == [(5, "cron_minute")]
+    assert answer["clauses"][0]["where"] == "require_gpus"
+    by_pipe = run.json("--submit", "-", "--slots", slots, stdin=SUBMIT)
+    assert by_pipe["gpus"] == answer["gpus"]
+    code, out, _ = run("match", "--submit", path, "--slots", slots)
+    assert code == 0
+    assert "line 5: cron_minute is not supported" in out
+
+
+def test_a_queued_job_and_the_queue_of_the_sample(run: Run) -> None:
+    """The four jobs that the sample's pool can never run, and one of them by its id; names only if asked for."""
+    queue = json.loads(run("match", "--queue", "--json")[1])
+    assert (queue["impossible_jobs"], queue["shapes"][0]["blocking"]) == (
+        4,
+        ["Capability >= GPUsMinCapability"],
+    )
+    assert "submitters" not in queue["shapes"][0]
+    named = json.loads(run("match", "--queue", "--names", "--json")[1])
+    assert set(named["shapes"][0]["submitters"]) == {"nice-user.dave@pool.example"}
+    job = json.loads(run("match", "--job", queue["shapes"][0]["example"], "--json")[1])
+    assert (job["verdict"], job["gpus"]["drained"]) == ("impossible", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing given; expected one of EXPRESSION"),
+        (["true", "--queue"], "EXPRESSION and --queue given"),
+        (["--job", "99999.0"], "--job 99999.0: no such job"),
+        (["--queue", "--slots", "SLOTS"], "--slots holds no jobs"),
+        (["--submit", "FOLDER/none", "--slots", "SLOTS"], "--submit FOLDER/none: can't be read"),
+        (["--submit", "FOLDER/bad", "--slots", "SLOTS"], "FOLDER/bad, line 2: requirements: column 2"),
+    ],
+)
+def test_wrong_questions(run: Run, slots: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    """One sentence each, exit 2."""
+    (tmp_path / "bad").write_text("executable = a\nrequirements = A; B=2\nqueue\n")
+    put = [text.replace("SLOTS", str(slots)).replace("FOLDER", str(tmp_path)) for text in arguments]
+    code, out, err = run("match", *put)
+    assert (code, out) == (2, "")
+    assert words.replace("FOLDER", str(tmp_path)) in err

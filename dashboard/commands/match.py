@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pandas as pd
 
+from dashboard.commands.match_words import in_words, queue_in_words
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json
 from sim.errors import ExpressionError, InputError
 from sim.units import parse_size
+
+if TYPE_CHECKING:
+    from sim.analysis import Answer, PoolView, Queue
+    from sim.classads.job import JobDescription
+    from sim.classads.submit import Submission
+    from sim.store import Store
 
 _LONGEST = 1_000_000  # of what is read from standard input; the expression's own limit is far below
 
 
 @click.command()
-@click.argument("expression")
+@click.argument("expression", required=False)
+@click.option(
+    "--submit", type=click.Path(path_type=Path), help="The jobs of a submit file, - for standard input."
+)
+@click.option("--job", help="A queued job of the last snapshot, such as 123.0.")
+@click.option("--queue", "whole_queue", is_flag=True, help="Every shape that waits in the last snapshot.")
 @click.option(
     "--slots",
     type=click.Path(path_type=Path),
@@ -30,34 +45,156 @@ _LONGEST = 1_000_000  # of what is read from standard input; the expression's ow
     default="",
     help="require_gpus: an expression on the device, such as 'Capability >= 7.5'.",
 )
+@click.option("--ladders", is_flag=True, help="Print every ladder, not only that of capability.")
+@click.option(
+    "--submitter", default="", help="Whose job it is, for who comes first; a newcomer's by default."
+)
+@click.option("--names", is_flag=True, help="Say by name who comes first and who waits.")
 @shared
 def match(
-    expression: str,
+    expression: str | None,
+    submit: Path | None,
+    job: str | None,
+    whole_queue: bool,
     slots: Path | None,
     gpus: int,
     cpus: float,
     memory: str,
     require_gpus: str,
+    submitter: str,
+    names: bool,
+    ladders: bool,
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Tell which GPUs match EXPRESSION, what each clause costs, and what to write instead.
 
-    EXPRESSION may be - (read from standard input) or @FILE.
+    EXPRESSION may be - (read from standard input) or @FILE. Instead of one, a submit file (--submit), a queued job
+    (--job) or the whole queue (--queue).
     """
     from sim.analysis import PoolView, Request, analyse
 
-    text = _text(expression)
-    now, window = _slots(slots) if slots else _stored(data)
+    asked = [
+        word
+        for word, said in (
+            ("EXPRESSION", expression),
+            ("--submit", submit),
+            ("--job", job),
+            ("--queue", whole_queue),
+        )
+        if said not in {None, False}
+    ]
+    if len(asked) != 1:
+        raise InputError(
+            f"{' and '.join(asked) or 'nothing'} given; expected one of EXPRESSION, --submit FILE, --job ID, --queue"
+        )
+    submission = _submission(submit) if submit else None
     request = Request(gpus=gpus, cpus=cpus, memory_mib=parse_size(memory), require_gpus=require_gpus)
-    try:
-        answer = analyse(text, PoolView.from_frames(now, window), request=request)
-    except ExpressionError as error:
-        raise InputError(_place(error, expression, text)) from error
+    text = _text(expression) if expression is not None else ""
+    if slots and (job or whole_queue):
+        raise InputError("--slots holds no jobs: --job and --queue look into a store")
+    store = None if slots else _store(data)
+    now, window = _stored(store) if store is not None else _slots(slots or Path())
+    pool = PoolView.from_frames(now, window)
+    queue = None if store is None else _queue(store, pool)
+    if whole_queue:
+        assert queue is not None
+        _tell_queue(queue, pool, names=names, as_json=wants_json(as_json))
+        return
+    if submission is not None:
+        answers = []
+        for shape, count in submission.shapes():
+            answers.append(
+                (analyse(shape.description, pool, queue=queue, submitter=submitter, with_names=names), count)
+            )
+        _tell_submission(submission, answers, ladders=ladders, as_json=wants_json(as_json))
+        return
+    if job and store is not None:
+        description, submitter = _queued(store, job)
+        answer = analyse(description, pool, queue=queue, submitter=submitter, with_names=names)
+    else:
+        try:
+            answer = analyse(text, pool, request=request, queue=queue, submitter=submitter, with_names=names)
+        except ExpressionError as error:
+            raise InputError(_place(error, expression or "", text)) from error
     if wants_json(as_json):
         print_json(_json(answer))
     else:
-        click.echo(_words(answer))
+        click.echo(in_words(answer, ladders=ladders))
+
+
+def _submission(path: Path) -> Submission:
+    from sim.classads.submit import Files, read_submit
+
+    if str(path) == "-":
+        return read_submit(sys.stdin.read(_LONGEST + 1), where="standard input", environment=os.environ)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--submit {path}: can't be read as text ({error.__class__.__name__})") from error
+    return read_submit(text, where=str(path), files=Files.below(path.parent), environment=os.environ)
+
+
+def _tell_submission(
+    submission: Submission, answers: list[tuple[Answer, int]], *, ladders: bool, as_json: bool
+) -> None:
+    notes = [{"line": note.line, "command": note.command, "reason": note.reason} for note in submission.notes]
+    if as_json:
+        shapes = [{**_json(answer), "jobs": count} for answer, count in answers]
+        first = shapes[0] if shapes else {}
+        print_json({**first, "jobs": submission.n_jobs, "shapes": shapes, "notes": notes})
+        return
+    parts = [
+        f"{count} job{'s' * (count != 1)}: {in_words(answer, ladders=ladders)}"
+        if len(answers) > 1
+        else in_words(answer, ladders=ladders)
+        for answer, count in answers
+    ]
+    told = [f"line {note.line}: {note.command} {note.reason}" for note in submission.notes]
+    click.echo("\n\n".join([*parts, *(["not followed:\n  " + "\n  ".join(told)] if told else [])]))
+
+
+def _tell_queue(queue: Queue, pool: PoolView, *, names: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from sim.analysis import analyse_queue
+
+    rows = analyse_queue(queue, pool)
+    if not as_json:
+        click.echo(queue_in_words(rows, names=names))
+        return
+    shapes: list[dict[str, object]] = []
+    for row in rows:
+        shape = asdict(row)
+        whose = shape.pop("submitters")
+        shapes.append({**shape, **({"submitters": dict(whose)} if names else {})})
+    stuck = [row for row in rows if row.verdict == "impossible"]
+    print_json({
+        "shapes": shapes,
+        "jobs": sum(row.jobs for row in rows),
+        "impossible_jobs": sum(row.jobs for row in stuck),
+        "impossible_gpus": sum(row.gpus for row in stuck),
+    })  # fmt: skip
+
+
+def _queue(store: Store, pool: PoolView) -> Queue:
+    from sim.analysis import Queue
+
+    return Queue.from_frames(store.jobs(), store.read("priorities"), pool=pool)
+
+
+def _queued(store: Store, job_id: str) -> tuple[JobDescription, str]:
+    """The description of a queued job and its submitter."""
+    from sim.classads.ads import parse_one
+    from sim.classads.job import of_ad
+
+    wanted = job_id.strip() if "." in job_id else f"{job_id.strip()}.0"
+    jobs = store.jobs()
+    rows = jobs[jobs["job_id"] == wanted]
+    if rows.empty:
+        raise InputError(f"--job {job_id[:40]}: no such job in {store.path}; expected an id such as 123.0")
+    row = rows.sort_values("seen_at").iloc[-1]
+    return of_ad(parse_one(str(row["ad"]))), str(row["submitter"])
 
 
 def _place(error: ExpressionError, expression: str, text: str) -> str:
@@ -102,10 +239,13 @@ def _slots(path: Path) -> tuple[pd.DataFrame, None]:
     return frames["slots"], None
 
 
-def _stored(data: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _store(data: Path | None) -> Store:
     from sim.store import Store
 
-    store = Store(data_to_read(data))
+    return Store(data_to_read(data))
+
+
+def _stored(store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
     window = store.read("slots")
     if window.empty:
         raise InputError(f"{store.path}: the store holds no slots; run poolscope collect --once --pool HOST")
@@ -114,39 +254,20 @@ def _stored(data: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     return window[window["seen_at"] == last], window
 
 
-def _json(answer: object) -> dict[str, object]:
+def _json(answer: Answer) -> dict[str, object]:
     from dataclasses import asdict
 
-    whole = asdict(answer)  # type: ignore[call-overload]
+    whole = asdict(answer)
     whole["by_model"] = whole["by_model"].rename(columns={"seen": "seen_7d"}).to_dict("records")
     if whole["gpus"]["seen"] is None:
         for row in whole["by_model"]:
             row["seen_7d"] = None
-    whole["gpus"] = {"seen_7d" if name == "seen" else name: count for name, count in whole["gpus"].items()}
+    for name in ("gpus", "hosts"):
+        whole[name] = _renamed(whole[name])
+    whole["ladder"] = [_renamed(rung) for rung in whole["ladder"]]
+    whole["ladders"] = {name: [_renamed(rung) for rung in rungs] for name, rungs in whole["ladders"].items()}
     return dict(whole)
 
 
-def _words(answer: object) -> str:
-    from sim.analysis import Answer
-
-    assert isinstance(answer, Answer)
-    seen = "–" if answer.gpus.seen is None else str(answer.gpus.seen)
-    lines = [
-        f"{answer.verdict}: {answer.sentence}",
-        "",
-        f"GPUs   free now {answer.gpus.now}   if drained {answer.gpus.drained}   seen in 7 days {seen}   on {len(answer.machines)} machines",
-    ]
-    lines += [f"  {row.model:<24} {row.now:>4} free of {row.drained}" for row in answer.by_model.itertuples()]
-    if answer.clauses:
-        lines += ["", "clause                                         alone   if dropped   next looser"]
-    for clause in answer.clauses:
-        looser = f"{clause.next_value}: +{clause.gained_at_next}" if clause.next_value else ""
-        lines.append(
-            f"  {clause.text[:44]:<44} {clause.gpus:>5}   {clause.gained_if_dropped:>+10}   {looser}"
-        )
-    if answer.ladder:
-        lines += ["", "ladder                              GPUs   free now"]
-        lines += [f"  {rung.rung:<32} {rung.gpus:>5}   {rung.now:>8}" for rung in answer.ladder]
-    for lint in answer.lints:
-        lines += ["", f"{lint.rule}: {lint.message}", f"  write instead: {lint.suggestion}"]
-    return "\n".join(lines)
+def _renamed(counts: Mapping[str, object]) -> dict[str, object]:
+    return {"seen_7d" if name == "seen" else name: count for name, count in counts.items()}

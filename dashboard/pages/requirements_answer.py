@@ -143,7 +143,53 @@ def verdict(answer: Answer, question: Question, data: Data) -> Any:
         ),
         kpi("Machines", str(len(answer.machines)), machines or "none fits"),
     )
-    return [dmc.Card(head, withBorder=True, className="card"), numbers, *_lints(answer)]
+    return [dmc.Card(head, withBorder=True, className="card"), numbers, *_lints(answer), *_rewrites(answer)]
+
+
+def _rewrites(answer: Answer) -> list[Any]:
+    """What to write instead, with what it gains and gives up, and the clauses that only together exclude."""
+    shown: list[Any] = []
+    if answer.rewrites:
+        items = [
+            html.Li([dmc.Code(rewrite.text, block=True), f"+{rewrite.gained} GPUs; {rewrite.given_up}"])
+            for rewrite in answer.rewrites
+        ]
+        shown.append(notice("Rewrites, best first", html.Ul(items, className="lints")))
+    if answer.pairs:
+        items = [
+            html.Li([dmc.Code(pair.first), " with ", dmc.Code(pair.second), f": +{pair.gained} GPUs"])
+            for pair in answer.pairs
+        ]
+        shown.append(notice("Only together do these exclude", html.Ul(items, className="lints")))
+    return [*shown, *_ladders(answer)]
+
+
+def _ladders(answer: Answer) -> list[Any]:
+    """The ladders beside that of capability, and what is with the GPUs that match, folded away."""
+    columns = [
+        Column("rung", "Rung", _code),
+        Column("gpus", "GPUs if drained", str, number=True),
+        Column("now", "match now", str, number=True),
+        Column("seen", "seen in the window", _text, number=True),
+        Column("share", "share", lambda share: f"{share:.0%}", number=True),
+    ]
+    names = [name for name in answer.ladders if name != "capability"]
+    if not names:
+        return []
+    tables: list[Any] = []
+    for name in names:
+        frame = pd.DataFrame([vars(rung) for rung in answer.ladders[name]])
+        tables += [
+            html.H2(f"Ladder: {name}", className="card-title"),
+            *table(frame, columns, caption=f"Ladder: {name}"),
+        ]
+    states = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in answer.states.items() if count)
+    told = [html.P(f"GPUs: {states}", className="caption")] if states else []
+    fold = html.Details(
+        [html.Summary("More ladders: " + ", ".join(names)), *told, html.Div(tables, className="table-fold")],
+        className="twin",
+    )
+    return [dmc.Card(fold, withBorder=True, className="card")]
 
 
 def _lints(answer: Answer) -> list[Any]:

@@ -1,275 +1,373 @@
-"""The answer for one expression: real ClassAd evaluation on every machine, then arithmetic on what came out."""
+"""The answer for one job: every clause judged by classad2 on every kind of machine, then arithmetic on what came out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 
-import classad2
+import numpy as np
 import pandas as pd
 
-from sim.analysis.answer import Answer, Clause, Counts, Rung
+from sim.analysis.answer import Answer, Clause, Counts, Pair
+from sim.analysis.fleet import Flags, every
+from sim.analysis.ladders import ladders_of
 from sim.analysis.lints import find_lints
-from sim.analysis.pool import DeviceView, MachineView, PoolView
+from sim.analysis.pool import PoolView
+from sim.analysis.queue import Queue, ahead_of
+from sim.analysis.rewrites import find_rewrites
+from sim.analysis.truth import Groups, Parsed, Truth
 from sim.classads.expression import Comparison, Expression
-from sim.classads.matching import agree, as_number, read_ad
-from sim.classads.request import Request, job_ad
+from sim.classads.job import JobDescription
+from sim.classads.request import Request
 from sim.errors import ExpressionError
 
-MOST_CLAUSES = 60  # each is evaluated alone and left out once, on every machine
-_COUNT = "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= 1"
+MOST_CLAUSES = 60  # of one job; more than that is a list, which stringListMember says in one
+MOST_PAIRS = 8
 
 
-def analyse(expression: str, pool: PoolView, *, request: Request | None = None) -> Answer:
-    """Tell what `expression` costs a job that asks for `request` (default: one GPU, one core) in `pool`.
+def analyse(
+    asked: str | JobDescription,
+    pool: PoolView,
+    *,
+    request: Request | None = None,
+    queue: Queue | None = None,
+    submitter: str = "",
+    with_names: bool = False,
+) -> Answer:
+    """Tell what a job costs in `pool`.
+
+    Parameters
+    ----------
+    asked : a requirements expression, or a whole job
+    request : what a job with this expression asks for (default: one GPU, one core); of no account for a whole job
+    queue : who waits; without it nobody is ahead
+    submitter : whose job it is; a newcomer's if nobody's
+    with_names : say who is ahead by submitter, not by class of requests
 
     Raises
     ------
-    ExpressionError : the expression is not one whole ClassAd expression
+    ExpressionError : the expression is not one whole ClassAd expression, or too long to be looked at
     """
-    request = request or Request()
-    whole = Expression.parse(expression)
-    clauses = whole.conjuncts()
-    if len(clauses) > MOST_CLAUSES:
+    if isinstance(asked, JobDescription):
+        job = asked
+    else:
+        Expression.parse(asked)  # an empty one is a mistake here, not a job without requirements
+        job = (request or Request()).describe(asked)
+    truth = Truth(job, pool)
+    if len(truth.clauses) > MOST_CLAUSES:
         raise ExpressionError(
             f"more than {MOST_CLAUSES} clauses joined by &&; stringListMember(…) says a long list in one",
-            column=clauses[MOST_CLAUSES].start + 1,
-            text=expression,
+            column=truth.clauses[MOST_CLAUSES].node.start + 1,
+            text=truth.clauses[0].whole.text,
         )
-    found = _Found.of(job_ad(expression, request), pool)
-    verdict = found.verdict()
+    found = Found(truth)
+    verdict = found.verdict
+    ahead = ahead_of(truth, queue, submitter, with_names=with_names) if verdict == "free" and queue else None
+    if ahead is not None and ahead.takes_all:
+        verdict = "outranked"
+    ladders = ladders_of(truth)
+    lints = tuple(find_lints(truth))
     return Answer(
-        expression=expression,
+        expression=asked if isinstance(asked, str) else job.expression,
         verdict=verdict,
-        sentence=_sentence(verdict, found, pool, request),
-        machines=tuple(sorted({view.machine for view in found.drained})),
+        sentence=_sentence(verdict, found),
+        machines=found.machine_names(truth.drained, found.drained),
         gpus=found.counts,
         by_model=found.by_model(),
-        clauses=tuple(_clauses(whole, pool, request, found.counts.drained)),
-        lints=tuple(find_lints(whole, pool, request)),
-        ladder=tuple(_ladder(whole, pool, request)),
-        slots=tuple(sorted(view.name for view in found.drained)),
+        clauses=tuple(_clauses(truth, found)),
+        lints=lints,
+        ladder=ladders.get("capability", ()),
+        slots=truth.fleet.slots_of(truth.drained.views(found.drained)),
+        hosts=found.hosts,
+        states=found.states(),
+        pairs=tuple(_pairs(truth, found)),
+        rewrites=tuple(find_rewrites(truth)),
+        ladders=ladders,
+        ahead=ahead.groups if ahead is not None else (),
     )
 
 
-class _Found:
-    """The machines and devices that a job could have."""
+class Found:
+    """The groups of machines that match, and what is counted of them."""
 
-    def __init__(self, job: classad2.ClassAd, pool: PoolView) -> None:
-        self.job = job
-        self.now: dict[MachineView, list[DeviceView]] = {}
-        self.drained: dict[MachineView, list[DeviceView]] = {}
-        self.refused: dict[MachineView, list[DeviceView]] = {}
-        self.seen: dict[MachineView, list[DeviceView]] = {}
-        self._suits: dict[str, bool] = {}
-        self._device_job = _device_job(job)
-        for view in pool.machines:
-            if not view.usable:
-                continue
-            if agree(view.drained, job):
-                self.drained[view] = self._devices(view)
-                if view.open and agree(view.now, job):
-                    self.now[view] = [device for device in self._devices(view) if device.free]
-            elif self._large_enough(view) and view.drained.matches(job):
-                self.refused[view] = self._devices(view)
-        for view in pool.seen or ():
-            if agree(view.drained, job):
-                self.seen[view] = self._devices(view)
-        self.has_window = pool.seen is not None
-
-    def _large_enough(self, view: MachineView) -> bool:
-        """Whether the whole machine has what is asked: if not, it is no policy that refuses the job."""
-        return all(
-            (as_number(view.drained.get(name)) or 0) >= (as_number(self.job.get(f"Request{name}")) or 0)
-            for name in ("Cpus", "Memory", "Disk", "GPUs")
+    def __init__(self, truth: Truth) -> None:
+        self.truth = truth
+        self.suits = truth.devices()
+        self.now = self._matching(truth.now, self.suits)
+        self.drained = self._matching(truth.drained, self.suits)
+        fitting = truth.drained.fitting(every(truth.drained.clauses), self.suits, truth.needed)
+        self.refused = fitting & ~truth.drained.takes
+        self.counts = Counts(
+            self._devices(truth.now, self.suits), self._devices(truth.drained, self.suits), self._seen()
         )
 
-    @classmethod
-    def of(cls, text: str, pool: PoolView) -> _Found:
-        return cls(read_ad(text), pool)
+    def _matching(self, groups: Groups, suits: Flags) -> Flags:
+        return groups.matching(every(groups.clauses), suits, self.truth.needed)
+
+    def _devices(self, groups: Groups, suits: Flags) -> int:
+        return groups.count(every(groups.clauses), suits, self.truth.needed)
+
+    def _seen(self) -> int | None:
+        """A machine that came back has a new startd name; its devices are the same."""
+        seen = self.truth.seen
+        if seen is None:
+            return None
+        suits = self.truth.devices(seen.fleet)
+        matched = seen.numbers(self._matching(seen, suits), suits)
+        return int((matched | self.truth.drained.numbers(self.drained, self.suits)).sum())
 
     @property
-    def counts(self) -> Counts:
-        seen = None
-        if self.has_window:
-            # a machine that came back has a new startd name; its devices are the same
-            seen = len(_distinct(self.seen) | _distinct(self.drained))
-        return Counts(_total(self.now), _total(self.drained), seen)
-
     def verdict(self) -> str:
-        if self.now:
+        """The verdict, queue aside."""
+        if self._any(self.truth.now, self.now):
             return "free"
-        if self.drained:
+        if self._any(self.truth.drained, self.drained):
             return "busy"
-        if self.refused or self.seen:
+        if self._any(self.truth.drained, self.refused) or self.was_seen:
             return "blocked"
         return "impossible"
 
+    @property
+    def was_seen(self) -> bool:
+        """Whether a machine of the window matched."""
+        seen = self.truth.seen
+        return seen is not None and bool(
+            len(seen.views(self._matching(seen, self.truth.devices(seen.fleet))))
+        )
+
+    @staticmethod
+    def _any(groups: Groups, matching: Flags) -> bool:
+        return bool(len(groups.views(matching)))
+
+    def machine_names(self, groups: Groups, matching: Flags) -> tuple[str, ...]:
+        """The names of the machines of these groups."""
+        return groups.fleet.machines_of(groups.views(matching))
+
+    @property
+    def hosts(self) -> Counts:
+        """Machines instead of GPUs."""
+        truth = self.truth
+        now, drained = (
+            self.machine_names(g, m) for g, m in ((truth.now, self.now), (truth.drained, self.drained))
+        )
+        if truth.seen is None:
+            return Counts(len(now), len(drained), None)
+        matching = self._matching(truth.seen, truth.devices(truth.seen.fleet))
+        return Counts(len(now), len(drained), len({*drained, *self.machine_names(truth.seen, matching)}))
+
+    def seen_names(self) -> tuple[str, ...]:
+        """The machines of the window that matched."""
+        seen = self.truth.seen
+        return (
+            ()
+            if seen is None
+            else self.machine_names(seen, self._matching(seen, self.truth.devices(seen.fleet)))
+        )
+
+    def states(self) -> dict[str, int]:
+        """The devices that match if drained, by what is with them now, and those whose machine refuses the job."""
+        truth, fleet, groups = self.truth, self.truth.fleet, self.truth.drained
+        group = groups.view_group[fleet.device_view]
+        marked = np.append(self.drained, False)[group] & self.suits[fleet.device_kind]
+        found = groups.numbers(self.drained, self.suits)
+        free = truth.now.numbers(self.now, self.suits)
+        idle, going = np.zeros_like(found), np.zeros_like(found)
+        idle[fleet.device_number[marked & fleet.device_free]] = True
+        going[fleet.device_number[marked & fleet.draining[fleet.device_view]]] = True
+        rest = found & ~free
+        told = {
+            "free": free, "claimed": rest & ~idle & ~going, "no_room": rest & idle & ~going, "draining": rest & going,
+        }  # fmt: skip
+        counts = {name: int(flags.sum()) for name, flags in told.items()}
+        retiring = sum(
+            int(groups.total[number] @ self.suits)
+            for number in np.flatnonzero(self.refused).tolist()
+            if truth.takes_at(int(fleet.kinds(truth.names).samples[number]), 0.0)
+        )
+        refused = int((groups.total[self.refused] @ self.suits).sum()) if self.refused.any() else 0
+        return {**counts, "retiring": retiring, "refused": refused - retiring}
+
     def by_model(self) -> pd.DataFrame:
-        rows: dict[str, Counter[str]] = {}
-        seen = {**self.seen, **self.drained} if self.has_window else {}
-        for column, found in (("now", self.now), ("drained", self.drained), ("seen", seen)):
-            counted = {
-                (view.machine, device.id): device.family for view, held in found.items() for device in held
-            }
-            for name in counted.values():
-                rows.setdefault(name, Counter())[column] += 1
+        """The devices by family: now, if drained, in the window."""
+        truth = self.truth
+        sides = [
+            ("now", truth.now, self.now, self.suits),
+            ("drained", truth.drained, self.drained, self.suits),
+        ]
+        if truth.seen is not None:
+            suits = truth.devices(truth.seen.fleet)
+            sides += [("seen", truth.drained, self.drained, self.suits),
+                      ("seen", truth.seen, self._matching(truth.seen, suits), suits)]  # fmt: skip
+        counted: dict[str, Counter[str]] = {column: Counter() for column in ("now", "drained", "seen")}
+        known = np.zeros(truth.fleet.n_numbers, dtype=bool)
+        for column, groups, matching, picked in sides:
+            marked = groups.numbers(matching, picked)
+            if column == "seen":
+                marked, known = marked & ~known, known | marked
+            counted[column] += groups.fleet.count_families(marked)
+        names = sorted(set().union(*counted.values()))
         frame = pd.DataFrame(
-            [
-                {"model": name, **{c: count[c] for c in ("now", "drained", "seen")}}
-                for name, count in rows.items()
-            ],
+            [{"model": name, **{column: count[name] for column, count in counted.items()}} for name in names],
             columns=["model", "now", "drained", "seen"],
         )
         return frame.sort_values(
             ["drained", "seen", "model"], ascending=[False, False, True], ignore_index=True
         )
 
-    def _devices(self, view: MachineView) -> list[DeviceView]:
-        """The devices of a machine that the job could get: all, unless RequireGPUs picks."""
-        if self._device_job is None:
-            return list(view.devices)
-        return [device for device in view.devices if self._device_suits(device)]
 
-    def _device_suits(self, device: DeviceView) -> bool:
-        if device.ad is None or self._device_job is None:
-            return False
-        key = str(device.ad)
-        if key not in self._suits:
-            slot = classad2.ClassAd()
-            slot["GPUs_GPU_0"] = device.ad
-            slot["AvailableGPUs"] = classad2.ExprTree("{GPUs_GPU_0}")
-            slot["Requirements"] = True
-            self._suits[key] = bool(slot.symmetricMatch(self._device_job))
-        return self._suits[key]
-
-
-def _device_job(job: classad2.ClassAd) -> classad2.ClassAd | None:
-    if "RequireGPUs" not in job:
-        return None
-    alone = classad2.ClassAd()
-    alone.update(job)
-    alone["Requirements"] = classad2.ExprTree(_COUNT)
-    return alone
-
-
-def _distinct(found: dict[MachineView, list[DeviceView]]) -> set[tuple[str, str]]:
-    """The devices, each once: a machine may be known under several startd names."""
-    return {(view.machine, device.id) for view, held in found.items() for device in held}
-
-
-def _total(found: dict[MachineView, list[DeviceView]]) -> int:
-    return len(_distinct(found))
-
-
-def _sentence(verdict: str, found: _Found, pool: PoolView, request: Request) -> str:
-    counts = found.counts
-    what = f"{request.gpus} GPU{'s' * (request.gpus != 1)}" if request.gpus else "no GPU"
-    if verdict in {"free", "busy"} and not request.gpus:
-        n_now, n_all = (len({view.machine for view in held}) for held in (found.now, found.drained))
+def _sentence(verdict: str, found: Found) -> str:
+    counts, gpus = found.counts, found.truth.gpus
+    what = f"{gpus} GPU{'s' * (gpus != 1)}" if gpus else "no GPU"
+    if verdict in {"free", "busy"} and not gpus:
+        n_now, n_all = found.hosts.now, found.hosts.drained
         room = f"{n_now} have room now" if n_now else "none has room now: the job would have to wait"
         return f"{n_all} machine{'s' * (n_all != 1)} match a job that asks for no GPU; {room}."
     if verdict == "free":
         return f"A job that asks for {what} could start now: {counts.now} matching GPUs are free, {counts.drained} match in all."
+    if verdict == "outranked":
+        return f"{counts.now} matching GPUs are free, but the jobs that come first take them all; {counts.drained} match in all."
     if verdict == "busy":
         return f"{counts.drained} GPUs match, but none is free now: the job would have to wait."
     if verdict == "blocked":
-        names = sorted({view.machine for view in (found.refused or found.seen)})
+        refusing = found.machine_names(found.truth.drained, found.refused)
+        names = refusing or found.seen_names()
         shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-        if found.refused:
+        if refusing:
             return f"The expression holds on {len(names)} machines, but their own policy (START) refuses the job: {shown}."
         return (
             f"No machine that is there now matches; {counts.seen} matching GPUs were seen earlier: {shown}."
         )
-    scope = "ever seen here" if pool.seen is not None else "of this pool"
+    scope = "ever seen here" if found.truth.pool.seen is not None else "of this pool"
     return f"No machine {scope} could run this job, however long it waits."
 
 
-def _count(clauses: Iterable[str], pool: PoolView, request: Request) -> Counts:
-    text = " && ".join(f"({clause})" for clause in clauses) or "true"
-    return _Found.of(job_ad(text, request), pool).counts
-
-
-def _clauses(whole: Expression, pool: PoolView, request: Request, drained: int) -> Iterable[Clause]:
-    texts = [whole.text_of(node) for node in whole.conjuncts()]
-    for place, node in enumerate(whole.conjuncts()):
-        others = texts[:place] + texts[place + 1 :]
-        without = _count(others, pool, request).drained
-        next_value, gained = _next_looser(
-            whole.comparisons(node), texts[place], node.start, others, pool, request, drained
-        )
+def _clauses(truth: Truth, found: Found) -> Iterable[Clause]:
+    """What each clause costs, those on devices after those on slots."""
+    groups, suits, table = truth.drained, found.suits, truth.drained.clauses
+    everything = np.ones(table.shape[0], dtype=bool)
+    any_device = np.ones(len(suits), dtype=bool)
+    drained, needed = found.counts.drained, truth.needed
+    for place, clause in enumerate(truth.clauses):
+        others = every(np.delete(table, place, axis=1))
+        without = groups.count(others, suits, needed)
+        value, gained = _next_looser(truth, clause, others & ~table[:, place], suits)
         yield Clause(
-            text=texts[place],
-            column=node.start + 1,
-            gpus=_count([texts[place]], pool, request).drained,
-            gained_if_dropped=without - drained,
-            next_value=next_value,
-            gained_at_next=gained,
-        )
+            clause.text, clause.node.start + 1, groups.count(table[:, place], any_device, needed), without - drained, value, gained
+        )  # fmt: skip
+    slots = every(table)
+    for place, clause in enumerate(truth.device_clauses):
+        own = truth.device_table[:, place]
+        others = every(np.delete(truth.device_table, place, axis=1))
+        value, gained = _next_looser_device(truth, clause, slots, others, drained)
+        yield Clause(
+            clause.text, clause.node.start + 1, groups.count(everything, own, needed),
+            groups.count(slots, others, needed) - drained, value, gained, "require_gpus",
+        )  # fmt: skip
 
 
-def _next_looser(
-    comparisons: tuple[Comparison, ...],
-    clause: str,
-    clause_start: int,
-    others: list[str],
-    pool: PoolView,
-    request: Request,
-    drained: int,
-) -> tuple[str | None, int]:
-    """The nearest looser value of a clause with one comparison by size that gains something, and how much."""
-    if len(comparisons) != 1 or comparisons[0].operator not in {">", ">=", "<", "<="}:
+def _pairs(truth: Truth, found: Found) -> Iterable[Pair]:
+    """Pairs of clauses that exclude more together than the two alone."""
+    slots, devices = truth.drained.clauses, truth.device_table
+    names = [clause.text for clause in (*truth.clauses, *truth.device_clauses)]
+    n = slots.shape[1]
+    failing = {
+        tuple(np.flatnonzero(np.concatenate([~slot, ~device])).tolist())
+        for slot in np.unique(slots, axis=0)
+        for device in (np.unique(devices, axis=0) if devices.shape[1] else np.ones((1, 0), dtype=bool))
+    }
+    alone: dict[int, int] = {}
+
+    def gained(*left_out: int) -> int:
+        kept = [place for place in range(n) if place not in left_out]
+        picked = [place - n for place in range(n, len(names)) if place not in left_out]
+        count = truth.drained.count(every(slots[:, kept]), every(devices[:, picked]), truth.needed)
+        return count - found.counts.drained
+
+    rows = []
+    for first, second in sorted(pair for pair in failing if len(pair) == 2):
+        for place in (first, second):
+            alone.setdefault(place, gained(place))
+        more = gained(first, second) - alone[first] - alone[second]
+        if more > 0:
+            rows.append(Pair(names[first], names[second], more))
+    yield from sorted(rows, key=lambda pair: -pair.gained)[:MOST_PAIRS]
+
+
+def _looser(comparison: Comparison, values: Iterable[float]) -> list[float]:
+    """The values that would loosen a comparison, the nearest first."""
+    limit = comparison.value
+    if (
+        comparison.operator not in {">", ">=", "<", "<="}
+        or not isinstance(limit, int | float)
+        or isinstance(limit, bool)
+    ):
+        return []
+    upward = comparison.operator.startswith("<")
+    held = sorted({value for value in values if not np.isnan(value)}, reverse=not upward)
+    return [value for value in held if (value > limit if upward else value < limit)]
+
+
+def _with_value(clause: Parsed, comparison: Comparison, value: float) -> str:
+    """The clause with another constant."""
+    start, end = (
+        comparison.value_node.start - clause.node.start,
+        comparison.value_node.end - clause.node.start,
+    )
+    return f"{clause.text[:start]}{value:.15g}{clause.text[end:]}"
+
+
+def _next_looser(truth: Truth, clause: Parsed, stopped: Flags, suits: Flags) -> tuple[str | None, int]:
+    """The nearest looser value of a clause with one comparison by size that gains something, and how much.
+
+    stopped : the groups that this clause alone stops
+    """
+    comparisons = clause.whole.comparisons(clause.node)
+    if len(comparisons) != 1:
         return None, 0
     comparison = comparisons[0]
-    if not isinstance(comparison.value, int | float) or isinstance(comparison.value, bool):
-        return None, 0
-    upward = comparison.operator.startswith("<")
-    held = sorted(values_of(pool, comparison.reference.name), reverse=not upward)
-    looser = [value for value in held if (value > comparison.value if upward else value < comparison.value)]
-    begin = comparison.value_node.start - comparison.node.start
-    offset = comparison.node.start - clause_start
+    rows = np.flatnonzero(truth.drained.matching(stopped, suits, truth.needed))
+    values = truth.values(comparison.reference.name, rows)
+    looser = _looser(comparison, values)
+    bare = clause.node.bare() == comparison.node
 
-    def gained(value: float) -> int:
-        start = offset + begin
-        end = start + (comparison.value_node.end - comparison.value_node.start)
-        text = clause[:start] + f"{value:.15g}" + clause[end:]
-        return _count([text, *others], pool, request).drained - drained
+    def let_in(value: float) -> Flags:
+        mask = np.zeros(len(stopped), dtype=bool)
+        if bare:
+            with np.errstate(invalid="ignore"):
+                mask[rows] = _compare(comparison.operator, values, value)
+        else:
+            mask[rows] = truth.judge(_with_value(clause, comparison, value), rows)
+        return mask
 
-    # the looser, the more it gains: the nearest value that gains is found by halving
-    if not looser or gained(looser[-1]) <= 0:
+    if comparison.operator in {">", "<"} and bare and looser:  # what has the value itself is still left out
+        looser = _looser(comparison, truth.fleet.levels(comparison.reference.name.lower()))
+    if not looser or truth.drained.count(let_in(looser[-1]), suits, truth.needed) <= 0:
         return None, 0
     low, high = 0, len(looser) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if gained(looser[middle]) > 0 else (middle + 1, high)
-    return f"{looser[low]:.15g}", gained(looser[low])
+        more = truth.drained.count(let_in(looser[middle]), suits, truth.needed) > 0
+        low, high = (low, middle) if more else (middle + 1, high)
+    return f"{looser[low]:.15g}", truth.drained.count(let_in(looser[low]), suits, truth.needed)
 
 
-def values_of(pool: PoolView, name: str) -> set[float]:
-    """The numbers that slots (or, for a device's property, their devices) have for an attribute."""
-    found = set()
-    for view in pool.machines:
-        told = [view.drained.get(name)]
-        if name.lower().startswith("gpus_"):
-            told += [device.ad.get(name[len("gpus_") :]) for device in view.devices if device.ad is not None]
-        found |= {number for value in told if (number := as_number(value)) is not None}
-    return found
+def _next_looser_device(
+    truth: Truth, clause: Parsed, slots: Flags, others: Flags, drained: int
+) -> tuple[str | None, int]:
+    comparisons = clause.whole.comparisons(clause.node)
+    comparison = comparisons[0] if len(comparisons) == 1 else truth.threshold(clause)
+    if comparison is None:
+        return None, 0
+    values = truth.fleet.device_numbers(comparison.reference.name)
+    for value in _looser(comparison, values):
+        with np.errstate(invalid="ignore"):
+            suits = others & _compare(comparison.operator, values, value)
+        gained = truth.drained.count(slots, suits, truth.needed) - drained
+        if gained > 0:
+            return f"{value:.15g}", gained
+    return None, 0
 
 
-def _ladder(whole: Expression, pool: PoolView, request: Request) -> Iterable[Rung]:
-    """The same job for every capability in the pool, its own clauses on capability left out."""
-    if not request.gpus:
-        return
-    kept = [
-        whole.text_of(node)
-        for node in whole.conjuncts()
-        if not any("capability" in reference.name.lower() for reference in whole.references(node))
-    ]
-    told = {device.capability for view in pool.machines for device in view.devices if device.ad is not None}
-    capabilities = sorted(value for value in told if value is not None)
-    base = _count(kept, pool, request)
-    yield Rung("any capability", base.drained, base.now)
-    for capability in capabilities:
-        picky = Request(request.gpus, request.cpus, request.memory_mib, f"Capability >= {capability:.1f}")
-        counts = _count(kept, pool, picky)
-        yield Rung(f"Capability >= {capability:.1f}", counts.drained, counts.now)
+def _compare(operator: str, values: np.ndarray, limit: float) -> Flags:
+    compared = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[operator]
+    return np.asarray(compared(values, limit), dtype=bool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -18,7 +19,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Clause:
-    """One conjunct of the expression: what it alone leaves, what dropping it alone regains, the next looser value."""
+    """One conjunct: what it alone leaves, what dropping it alone regains, the next looser value that gains.
+
+    where : requirements, or require_gpus for a clause on each device
+    """
 
     text: str
     column: int
@@ -26,6 +30,16 @@ class Clause:
     gained_if_dropped: int
     next_value: str | None
     gained_at_next: int
+    where: str = "requirements"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two clauses that only together exclude these GPUs: dropping one of them gains less."""
+
+    first: str
+    second: str
+    gained: int
 
 
 @dataclass(frozen=True)
@@ -38,14 +52,38 @@ class Lint:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """The job written otherwise: what changes, the whole of it, what it gains and what it gives up."""
+
+    text: str
+    replaces: str
+    gained: int
+    given_up: str
+
+
+@dataclass(frozen=True)
 class Rung:
-    """One step of a ladder of strictness; waits are missing until a simulation has given them [s]."""
+    """One step of a ladder of strictness; waits are missing until a simulation has given them [s].
+
+    share : of the ladder's loosest rung
+    """
 
     rung: str
     gpus: int
     now: int
     p50_s: float | None = None
     p90_s: float | None = None
+    seen: int | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Queued jobs that come first: who (a class of requests, or a submitter if asked), how many, and their GPUs."""
+
+    who: str
+    jobs: int
+    gpus: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +92,10 @@ class Answer:
 
     verdict : impossible | blocked | busy | outranked | free
     machines : names of the machines that could run it if drained
+    hosts : machines that match now, if drained, and were seen in the window
+    states : of the GPUs that match if drained or are refused: free, claimed, draining, no_room, refused, retiring
     by_model : frame with family, now, drained, seen
+    ladders : capability (the same as `ladder`), memory, gpus, runtime, model, site, combined
     """
 
     expression: str
@@ -67,3 +108,9 @@ class Answer:
     lints: tuple[Lint, ...]
     ladder: tuple[Rung, ...]
     slots: tuple[str, ...] = ()
+    hosts: Counts = Counts(0, 0, None)
+    states: Mapping[str, int] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
+    ladders: Mapping[str, tuple[Rung, ...]] = field(default_factory=dict)
+    ahead: tuple[Ahead, ...] = ()

@@ -1,62 +1,46 @@
-"""A pool as an expression sees it: every machine's ad, as it is now and as it would be if drained."""
+"""A pool as an expression sees it: the machines of the last snapshot, and those of a window."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-import classad2
 import pandas as pd
 
-from sim.classads.matching import NOW, as_number, assigned_devices, copy_ad, device_ads, read_ad
-from sim.inventory.devices import family
+from sim.analysis.fleet import Fleet
+from sim.analysis.machines import DeviceView, MachineView, views_of
 
-
-@dataclass(frozen=True)
-class DeviceView:
-    """A device of a machine: id, attribute of its nested ad, family, and whether it is free."""
-
-    id: str
-    attribute: str
-    family: str
-    capability: float | None
-    memory_mib: float | None
-    free: bool
-    mig: bool
-    ad: classad2.ClassAd | None = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class MachineView:
-    """A partitionable or static slot: its ad now, and drained (everything free); times are those of its snapshot.
-
-    usable : it is not offline
-    open : it takes jobs now: neither a static slot that has one nor a machine that is being drained
-    """
-
-    name: str
-    machine: str
-    now: classad2.ClassAd = field(repr=False, compare=False)
-    drained: classad2.ClassAd = field(repr=False, compare=False)
-    devices: tuple[DeviceView, ...]
-    usable: bool
-    open: bool = True
-
-    @property
-    def mixed(self) -> bool:
-        """Whether its devices differ, so that the slot ad lacks flat properties."""
-        return len({device.family for device in self.devices}) > 1
+__all__ = ["DeviceView", "MachineView", "PoolView"]
 
 
 @dataclass(frozen=True)
 class PoolView:
     """The machines of the last snapshot, and all that were seen in the window (None if only one snapshot is known)."""
 
-    machines: tuple[MachineView, ...]
-    seen: tuple[MachineView, ...] | None
+    machines: tuple[MachineView, ...] = field(repr=False)
+    seen: tuple[MachineView, ...] | None = field(repr=False)
     attributes: dict[str, str] = field(repr=False)
     seen_at: pd.Timestamp | None = None
+    _fleets: dict[tuple[str, bool], Fleet] = field(default_factory=dict, repr=False, compare=False)
+    _keys: dict[tuple[str, str], int] = field(default_factory=dict, repr=False, compare=False)
+
+    def fleet(self, *, apart: bool = False) -> Fleet:
+        """The machines of the last snapshot side by side; `apart`: devices are told apart by their ids, too."""
+        return self._fleet("now", self.machines, apart)
+
+    def seen_fleet(self, *, apart: bool = False) -> Fleet | None:
+        """The machines of the window side by side."""
+        return None if self.seen is None else self._fleet("seen", self.seen, apart)
+
+    def _fleet(self, which: str, views: tuple[MachineView, ...], apart: bool) -> Fleet:
+        if (which, apart) not in self._fleets:
+            if (
+                which == "now" and self.seen is not None
+            ):  # both number their devices before anything is counted
+                self._fleet("seen", self.seen, apart)
+            fleet = Fleet(views, self._keys, apart=apart)
+            fleet.prepare()
+            self._fleets[which, apart] = fleet
+        return self._fleets[which, apart]
 
     @classmethod
     def from_frames(cls, slots_now: pd.DataFrame, slots_window: pd.DataFrame | None = None) -> PoolView:
@@ -65,80 +49,10 @@ class PoolView:
         A machine of the window is judged as it was when it was first seen: a glidein that retires later did take jobs.
         """
         views: dict[tuple[str, float], MachineView] = {}
-        machines = tuple(_views(slots_now, views))
+        machines = tuple(views_of(slots_now, views))
         seen = None
         if slots_window is not None:
             whole = slots_window[slots_window["slot_type"].isin(["partitionable", "static"])]
-            seen = tuple(_views(whole.sort_values("seen_at").drop_duplicates("name", keep="first"), views))
+            seen = tuple(views_of(whole.sort_values("seen_at").drop_duplicates("name", keep="first"), views))
         attributes = {name.lower(): name for view in (*machines, *(seen or ())) for name in view.now}
         return cls(machines, seen, attributes, None if slots_now.empty else slots_now["seen_at"].max())
-
-
-def _views(slots: pd.DataFrame, known: dict[tuple[str, float], MachineView]) -> Iterable[MachineView]:
-    whole = slots[slots["slot_type"].isin(["partitionable", "static"]) & ~slots["backfill"].astype(bool)]
-    row: Any
-    for row in whole.itertuples():
-        key = (str(row.ad), row.seen_at.timestamp())
-        if key not in known:
-            known[key] = _view(row)
-        yield known[key]
-
-
-def _view(row: Any) -> MachineView:
-    text, moment = str(row.ad), row.seen_at.timestamp()
-    static = row.slot_type == "static"
-    ad = read_ad(text)
-    ad[NOW] = moment
-    nested = {name.lower(): value for name, value in device_ads(ad).items()}
-    listed = ad.get("AvailableGPUs")
-    free_names = {str(item).lower() for item in listed} if isinstance(listed, list) else None
-    devices = assigned_devices(text)
-    n_free = int(as_number(ad.get("GPUs")) or 0)
-    busy_static = static and row.state not in {"Unclaimed", "Owner"}
-    draining = ad.get("Draining") is True or row.state == "Drained"
-    views = []
-    for place, device in enumerate(devices):
-        own = nested.get(device.attribute.lower())
-        # a -not-nested startd says how many devices are free, not which; any of them will do, they are alike
-        known = free_names is not None and own is not None
-        free = device.attribute.lower() in free_names if known and free_names is not None else place < n_free
-        memory = (
-            own.get("GlobalMemoryMb")
-            if own is not None
-            else ad.get("GPUs_GlobalMemoryMb", ad.get("CUDAGlobalMemoryMb"))
-        )
-        mig = device.id.startswith("MIG")
-        views.append(
-            DeviceView(
-                id=device.id,
-                attribute=device.attribute,
-                family="MIG slice" if mig and device.model is None else family(device.model),
-                capability=device.capability,
-                memory_mib=as_number(memory),
-                free=free and not (busy_static or draining),
-                mig=mig,
-                ad=own,
-            )
-        )
-    return MachineView(
-        name=str(row.name),
-        machine=str(row.machine),
-        now=ad,
-        drained=_drained(ad, [view.attribute for view in views]),
-        devices=tuple(views),
-        usable=not bool(row.offline),
-        open=not (busy_static or draining),
-    )
-
-
-def _drained(ad: classad2.ClassAd, attributes: list[str]) -> classad2.ClassAd:
-    """The ad with everything free: what it would be if all its jobs were gone."""
-    whole = copy_ad(ad)
-    for name in ("Cpus", "Memory", "Disk"):
-        total = ad.get(f"TotalSlot{name}")
-        if (number := as_number(total)) is not None:
-            whole[name] = int(number) if number == int(number) else number
-    whole["GPUs"] = len(attributes)
-    if attributes:
-        whole["AvailableGPUs"] = classad2.ExprTree("{" + ", ".join(attributes) + "}")
-    return whole

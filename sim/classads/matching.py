@@ -143,9 +143,10 @@ def _freed(value: object) -> object:
             return value
         try:
             freed = at_time(written, NOW)
-        except ExpressionError:  # what the tokenizer lacks stays as it is
+            return value if freed == written else classad2.ExprTree(freed)
+        except (ExpressionError, classad2.ClassAdException, ValueError):
+            # what the tokenizer lacks stays as it is, and so does what classad2 prints without the quotes it needs
             return value
-        return value if freed == written else classad2.ExprTree(freed)
     if isinstance(value, classad2.ClassAd):
         if "time" in str(value).lower():
             fresh = copy_ad(value)
@@ -195,7 +196,7 @@ def is_arithmetic(clause: str) -> bool:
     return bare in _JOB_ARITHMETIC or _DISK_25.fullmatch(bare) is not None
 
 
-def _is_limits(text: str, *, catalogs: bool) -> bool:
+def is_limits(text: str, *, catalogs: bool = False) -> bool:
     """Tell whether this is the startd's own WithinResourceLimits, that of 23.9 or of 25.x."""
     bare = normalise(text)
     return bare == _LIMITS or (not catalogs and _COMMON_FILES.sub("requestdisk<=disk", bare) == _LIMITS)
@@ -581,7 +582,7 @@ def _kind(
     catalogs: bool,
 ) -> Kind:
     requirements = _expression(ad, "Requirements")
-    standard = _is_limits(_written(ad, "WithinResourceLimits"), catalogs=catalogs)
+    standard = is_limits(_written(ad, "WithinResourceLimits"), catalogs=catalogs)
     clauses = [requirements.text_of(node) for node in requirements.conjuncts()]
     kept = [clause for clause in clauses if not (standard and normalise(clause) == "withinresourcelimits")]
     fixed = copy_ad(ad)

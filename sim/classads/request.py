@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import classad2
-
 from sim.classads.expression import Expression
+from sim.classads.job import GPUS, SYSTEMS, JobDescription
 from sim.errors import InputError
 
 SCRATCH_KIB = 102_400  # what a job without large files asks of the disk, so that disk decides nothing
-
-_SYSTEMS = {"opsys", "opsysandver", "opsyslongname", "opsysshortname", "opsysname", "opsyslegacy"}
 
 
 @dataclass(frozen=True)
@@ -32,46 +29,37 @@ class Request:
             if not 0 <= value <= most:
                 raise InputError(f"{name} = {value:g}: expected a number from 0 to {most:g}")
 
+    def describe(self, expression: str) -> JobDescription:
+        """A job with this expression and these requests, its files carried by HTCondor.
+
+        Raises
+        ------
+        ExpressionError : `expression` or `require_gpus` is not one whole expression
+        """
+        user = Expression.parse(expression or "true")
+        attributes = {
+            "RequestCpus": f"{self.cpus:.15g}",
+            "RequestMemory": str(int(self.memory_mib)),
+            "RequestDisk": str(SCRATCH_KIB),
+            "RequestGPUs": str(self.gpus),
+            "JobUniverse": "5",
+            "Rank": "0.0",
+        }
+        if self.require_gpus and self.gpus > 0:
+            picky = Expression.parse(self.require_gpus)
+            attributes["RequireGPUs"] = picky.text_of(picky.root)
+        standards = (
+            (frozenset({"arch"}), '(TARGET.Arch == "X86_64")'),
+            (SYSTEMS, '(TARGET.OpSys == "LINUX")'),
+            (frozenset[str](), "(TARGET.Disk >= RequestDisk)"),
+            (frozenset[str](), "(TARGET.Memory >= RequestMemory)"),
+            *(((frozenset({"cpus"}), "(TARGET.Cpus >= RequestCpus)"),) if self.cpus > 1 else ()),
+            (frozenset({"gpus"}), GPUS),
+            (frozenset({"hasfiletransfer"}), "(TARGET.HasFileTransfer)"),
+        )
+        return JobDescription(attributes, user.text_of(user.root), 0, standards)
+
 
 def job_ad(expression: str, request: Request) -> str:
-    """The ad of such a job as text, with the clauses that condor_submit adds (fact sheet §3.1).
-
-    A clause is left out if the expression mentions the attribute, whatever its scope; those on memory and disk never are
-    (measured with condor_submit -dry-run of 23.9.6 and 25.14.1).
-
-    Raises
-    ------
-    ExpressionError : `expression` or `request.require_gpus` is not one whole expression
-    """
-    user = Expression.parse(expression or "true")
-    named = {reference.name.lower() for reference in user.references()}
-    picky = bool(request.require_gpus) and request.gpus > 0
-    counted = (
-        "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= RequestGPUs"
-        if picky
-        else "TARGET.GPUs >= RequestGPUs"
-    )
-    added = [
-        ({"arch"}, 'TARGET.Arch == "X86_64"', True),
-        (_SYSTEMS, 'TARGET.OpSys == "LINUX"', True),
-        (set(), "TARGET.Disk >= RequestDisk", True),
-        (set(), "TARGET.Memory >= RequestMemory", True),
-        ({"cpus"}, "TARGET.Cpus >= RequestCpus", request.cpus > 1),
-        ({"gpus"}, counted, request.gpus > 0),
-        ({"hasfiletransfer"}, "TARGET.HasFileTransfer", True),
-    ]
-    clauses = [
-        f"({user.text_of(user.root)})",
-        *(f"({text})" for names, text, wanted in added if wanted and not names & named),
-    ]
-    ad = classad2.ClassAd()
-    ad["Requirements"] = classad2.ExprTree(" && ".join(clauses))
-    ad["RequestCpus"] = int(request.cpus) if request.cpus == int(request.cpus) else request.cpus
-    ad["RequestMemory"] = int(request.memory_mib)
-    ad["RequestDisk"] = SCRATCH_KIB
-    ad["RequestGPUs"] = request.gpus
-    ad["JobUniverse"] = 5
-    ad["Rank"] = 0.0
-    if picky:
-        ad["RequireGPUs"] = Expression.parse(request.require_gpus).tree
-    return str(ad)
+    """The ad of such a job as text, with the clauses that condor_submit adds (fact sheet §3.1)."""
+    return request.describe(expression).text

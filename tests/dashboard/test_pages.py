@@ -173,6 +173,21 @@ def test_the_old_attribute_is_impossible_and_says_what_to_write(data: Data, runs
     assert shown.models_card_style == {"display": "none"}
 
 
+def test_rewrites_are_shown_with_what_they_gain_and_give_up(data: Data, runs: Runs) -> None:
+    """Text of an expression stays text."""
+    shown = text(show_answer(data, runs, Question("CUDACapability >= 6.0 && Memory > 1"), "", "light").answer)
+    assert "Rewrites, best first" in shown
+    assert "requirements = Memory > 1" in shown
+    assert "also takes: " in shown
+
+
+def test_every_ladder_is_there(data: Data, runs: Runs) -> None:
+    """Folded away below the verdict, with shares."""
+    shown = text(show_answer(data, runs, Question("true"), "", "light").answer)
+    for words in ("More ladders: ", "Ladder: memory", "request_gpus = 2", "Ladder: site", "100%"):
+        assert words in shown, words
+
+
 def test_a_probe_run_fills_wait_and_ladder(data: Data, runs: Runs) -> None:
     question = Question("GPUs_Capability >= 7.5")
     spec = requirements.run_spec(data, question)
