@@ -176,15 +176,15 @@ def _moments(found: list[_Raw], written: datetime, skipped: Counter[str]) -> lis
         moments.append(moment)
     year, next_one = written.year, written.replace(tzinfo=None) + timedelta(days=1)
     for place in reversed(without_year):
-        yearless = moments[place]
-        assert yearless is not None
+        undated = moments[place]
+        assert undated is not None
         try:
-            dated = yearless.replace(year=year)
+            dated = undated.replace(year=year)
             if dated > next_one + timedelta(days=1):  # a day's play: parts of a log needn't be in order
                 year -= 1
-                dated = yearless.replace(year=year)
+                dated = undated.replace(year=year)
         except ValueError:  # February 29
-            dated = yearless
+            dated = undated
         moments[place] = next_one = dated
     return moments
 
