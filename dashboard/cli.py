@@ -19,6 +19,7 @@ COMMANDS = {
     "store": "the store's upkeep: info, compact, prune, verify, export",
     "match": "what a requirements expression costs",
     "simulate": "a scenario's runs, observed beside simulated",
+    "check": "whether evaluator, store, collector and pool are well",
     "replay": "a recorded real pool, simulated beside what really happened",
 }
 

@@ -38,7 +38,7 @@ def frames() -> tuple[str, ...]:
     Examples
     --------
     >>> frames()
-    ('attempts', 'cycles', 'devices', 'imports', 'jobs', 'priorities', 'settings', 'slots', 'waits')
+    ('attempts', 'cycles', 'demand', 'devices', 'imports', 'jobs', 'priorities', 'sessions', 'settings', 'slots', 'submitters', 'supply', 'waits')
     """
     folder = resources.files(__name__)
     return tuple(

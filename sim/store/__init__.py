@@ -27,7 +27,7 @@ from typing import Any
 
 import pandas as pd
 
-from sim.errors import StoreError
+from sim.errors import PoolscopeError, StoreError
 from sim.schema import conform
 from sim.store import upkeep
 from sim.store.files import write_bytes, write_frame
@@ -160,6 +160,33 @@ class Store(Reader):
         target = folder / f"{snapshot.id}{suffix}.parquet"
         write_frame(target, frame)
         return target
+
+    def keep(self, name: str, day: str, frame: pd.DataFrame) -> None:
+        """Write a derived table of a day, in place of what was kept of it before; see `sim.derived`.
+
+        Raises
+        ------
+        StoreError : the folder can't be written
+        """
+        with upkeep.written(self.path):
+            folder = self.path / f"derived={name}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_frame(folder / f"{day}.parquet", conform(frame, name))
+
+    def kept(self, name: str) -> tuple[list[pd.DataFrame], set[str]]:
+        """The parts of a derived table that were kept, and their days; damaged ones are reported and left out."""
+        parts, held = [], set()
+        for file in sorted((self.path / f"derived={name}").glob("*.parquet")):
+            try:
+                parts.append(conform(pd.read_parquet(file, partitioning=None), name))
+                held.add(file.stem)
+            except (OSError, ValueError, PoolscopeError):  # pyarrow's errors are among these
+                self.problem(f"{file}: damaged or foreign, skipped")
+        return parts, held
+
+    def days(self) -> list[str]:
+        """The days of which there are frames, in order."""
+        return upkeep.days(self)
 
     def compact(self, day: str) -> int:
         """Merge a day's files (``2026-11-24``) into one per frame; give the number of files merged.
