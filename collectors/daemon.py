@@ -291,6 +291,8 @@ class Watch:
 
     def write_status(self, at: pd.Timestamp, error: str | None = None) -> None:
         """Write `collector.json`; where that can't be done, the round itself has said so."""
+        if not self.store.path.is_dir():
+            return  # nothing was ever stored here
         try:
             write_bytes(self.store.path / STATUS, json.dumps(self.status(at, error), indent=1).encode())
         except OSError as failure:

@@ -8,6 +8,7 @@ here can change a pool: only queries are called.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pandas as pd
@@ -20,6 +21,7 @@ from sim.inventory import Framed
 PORT = 9618
 DEADLINE_S = 8.0
 LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
+LOCATED_S = 5.0  # the sources of one round ask once where the daemons are
 FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
 
@@ -68,6 +70,7 @@ class Daemons:
         self.address = ", ".join(self.addresses)
         self.schedds = frozenset(schedds)
         self.demand: frozenset[str] = frozenset()
+        self._located: dict[str, tuple[float, list[Location]]] = {}
         self._worker = Worker(stop)
 
     def slots(self, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
@@ -80,9 +83,10 @@ class Daemons:
     def locations(self, kind: str) -> list[Location]:
         """The daemons of a kind that the collector knows: negotiator, schedd, collector, startd."""
         where = f"collector {self.address}"
-        found: list[Location] = self._worker.ask(
-            where, questions.locations, self.addresses, kind, deadline_s=DEADLINE_S
-        )
+        asked_at, found = self._located.get(kind, (float("-inf"), []))
+        if time.monotonic() - asked_at > LOCATED_S:
+            found = self._worker.ask(where, questions.locations, self.addresses, kind, deadline_s=DEADLINE_S)
+            self._located[kind] = (time.monotonic(), found)
         if kind == "schedd" and self.schedds:
             return [daemon for daemon in found if daemon.name in self.schedds]
         return found

@@ -60,35 +60,46 @@ def slots(
     """
     memory = _memory(address)
     if time.monotonic() - memory.read_at > WHOLE_S:
-        views = [View(ad) for ad in collector(address).query(htcondor2.AdType.Startd)]
+        views, unread = _views(collector(address).query(htcondor2.AdType.Startd))
         memory.learn(views, time.monotonic(), demand)
     else:
-        views = _in_between(address, memory, demand)
-    return (
-        slots_frame(views, seen_at=at, snapshot=snapshot),
-        devices_frame(views, seen_at=at, snapshot=snapshot),
-    )
+        views, unread = _in_between(address, memory, demand)
+    found = slots_frame(views, seen_at=at, snapshot=snapshot)
+    if unread:
+        found.rejects["an ad that is no text"] += unread
+    return found, devices_frame(views, seen_at=at, snapshot=snapshot)
 
 
-def _in_between(address: Address, memory: Memory, demand: frozenset[str]) -> list[View]:
+def _views(ads: Iterable[Any]) -> tuple[list[View], int]:
+    """The ads taken apart, and how many can't be: somebody's startd may say anything."""
+    views, unread = [], 0
+    for ad in ads:
+        try:
+            views.append(View(ad))
+        except Exception:  # bytes that are no text, among others
+            unread += 1
+    return views, unread
+
+
+def _in_between(address: Address, memory: Memory, demand: frozenset[str]) -> tuple[list[View], int]:
     """The slots' ads of what changes, each completed from memory; startds that are new there are asked whole."""
     ads = collector(address).query(htcondor2.AdType.Startd, projection=memory.projection(demand))
-    views = [View(ad) for ad in ads]
+    views, unread = _views(ads)
     unknown = [view for view in views if not memory.complete(view)]
     machines = sorted({machine for view in unknown if (machine := view.text("Machine"))})
     if not machines:
-        return views
+        return views, unread
     if len(machines) > _NEW_ONES:
         memory.read_at = float("-inf")  # the next round asks for everything
-        return views
+        return views, unread
     names = quoted(",".join(machines))
     whole = collector(address).query(
         htcondor2.AdType.Startd, constraint=f"stringListMember(Machine, {names})"
     )
-    memory.add([View(ad) for ad in whole])
+    memory.add(_views(whole)[0])
     for view in unknown:
         memory.complete(view)
-    return views
+    return views, unread
 
 
 @cache

@@ -164,7 +164,8 @@ def _with_devices(
     gone = attempts[attempts["device_ids"].notna() & ~attempts["machine"].isin(present)]
     known = [] if devices is None else [devices]
     if not gone.empty:
-        before = store.read("devices", since=(at - KNOWN_FOR).to_pydatetime())
+        told = ["seen_at", "machine", "device_id", "site", "model", "capability"]
+        before = store.read("devices", since=(at - KNOWN_FOR).to_pydatetime(), columns=told)
         if change:  # the store knows hosts by their pseudonyms
             names = dict(zip(change(gone)["machine"], gone["machine"], strict=True))
             before = before.assign(machine=before["machine"].map(names))

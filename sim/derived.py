@@ -139,14 +139,14 @@ def supply(store: Store, *, since: datetime | None = None, until: datetime | Non
 
 _SUPPLY = """
 WITH counted AS (
-    SELECT date_trunc('hour', seen_at) AS "at", coalesce(family, 'unknown') AS family, capability, site, state, count(*) AS n
+    SELECT date_trunc('hour', seen_at) AS begin_at, coalesce(family, 'unknown') AS family, capability, site, state, count(*) AS n
     FROM devices WHERE seen_at >= $since AND seen_at < $until GROUP BY ALL
 ), hours AS (
-    SELECT date_trunc('hour', seen_at) AS "at", count(DISTINCT seen_at) AS snapshots
+    SELECT date_trunc('hour', seen_at) AS begin_at, count(DISTINCT seen_at) AS snapshots
     FROM slots WHERE seen_at >= $since AND seen_at < $until GROUP BY ALL
 )
-SELECT "at", family, capability, site, state, n / snapshots AS gpus, snapshots
-FROM counted JOIN hours USING ("at") ORDER BY "at", family, site, state
+SELECT begin_at, family, capability, site, state, n / snapshots AS gpus, snapshots
+FROM counted JOIN hours USING (begin_at) ORDER BY begin_at, family, site, state
 """
 
 
@@ -204,12 +204,12 @@ def demand(store: Store, *, since: datetime | None = None, until: datetime | Non
     if jobs.empty:
         return empty("demand")
     hours = store.query(_HOURS, {"since": since or _FIRST, "until": until or _LAST}, since=since, until=until)
-    shaped = pd.concat([shapes(jobs), jobs[["at", "idle", "running"]]], axis=1)
+    shaped = pd.concat([shapes(jobs), jobs[["begin_at", "idle", "running"]]], axis=1)
     waiting = jobs["ad"][jobs["idle"] > 0].drop_duplicates()
     never = dict(zip(waiting, impossible(waiting, store, since, until), strict=True))
     shaped["impossible"] = jobs["idle"].where(jobs["ad"].map(never).fillna(value=False).astype(bool), 0)
-    counted = shaped.groupby(["at", *_SHAPE], dropna=False)[["idle", "running", "impossible"]].sum()
-    frame = counted.reset_index().merge(hours, on="at")
+    counted = shaped.groupby(["begin_at", *_SHAPE], dropna=False)[["idle", "running", "impossible"]].sum()
+    frame = counted.reset_index().merge(hours, on="begin_at")
     share = frame["gpus"].astype(float) / frame["snapshots"]  # an hour's snapshots stand for an hour together
     frame["unmet_gpu_h"] = frame["idle"] * share
     frame["impossible_gpu_h"] = frame["impossible"] * share
@@ -219,7 +219,7 @@ def demand(store: Store, *, since: datetime | None = None, until: datetime | Non
 
 
 _QUEUED = """
-SELECT date_trunc('hour', seen_at) AS "at", ad, any_value(require_gpus) AS require_gpus, any_value(image) AS image,
+SELECT date_trunc('hour', seen_at) AS begin_at, ad, any_value(require_gpus) AS require_gpus, any_value(image) AS image,
        any_value(request_gpus) AS request_gpus, any_value(request_cpus) AS request_cpus,
        any_value(request_memory_mib) AS request_memory_mib, any_value(request_disk_mib) AS request_disk_mib,
        count(*) FILTER (status = 'idle') AS idle, count(*) FILTER (status <> 'idle') AS running
@@ -227,7 +227,7 @@ FROM jobs WHERE status IN ('idle', 'running', 'transferring') AND seen_at >= $si
 GROUP BY ALL
 """
 _HOURS = """
-SELECT date_trunc('hour', seen_at) AS "at", count(DISTINCT snapshot) AS snapshots
+SELECT date_trunc('hour', seen_at) AS begin_at, count(DISTINCT snapshot) AS snapshots
 FROM jobs WHERE seen_at >= $since AND seen_at < $until GROUP BY ALL
 """
 _SHAPE = ["gpus", "cpus", "memory_mib", "disk_mib", *_FLOORS, "device_clause", "image", "duration_class"]

@@ -236,7 +236,7 @@ def _references(expressions: tuple[str, ...]) -> frozenset[str]:
     ad = parse_one(f"[ {'; '.join(expressions)} ]")
     found: set[str] = set()
     for name in _OWN_EXPRESSIONS:
-        with suppress(KeyError):
+        with suppress(KeyError, ValueError):  # an expression that reads itself has no references to tell
             tree = ad.lookup(name)
             found.update(ad.internalRefs(tree), ad.externalRefs(tree))
     return frozenset(reference.lower().rpartition(".")[2] for reference in found)

@@ -134,6 +134,6 @@ class TestRealPool:
         ads = htcondor2.Collector(pool.address).query(htcondor2.AdType.Startd)
         machines = sorted({str(ad["Machine"]) for ad in ads})
         memory.learn([View(ad) for ad in ads if ad["Machine"] != machines[0]], 0.0, frozenset())
-        views = questions._in_between(address, memory, frozenset())
+        views, _ = questions._in_between(address, memory, frozenset())
         assert len(views) == len(ads)
         assert all(memory.complete(view) for view in views)
