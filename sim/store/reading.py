@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -35,12 +35,18 @@ Answer = TypeVar("Answer")
 
 
 class Record(NamedTuple):
-    """A snapshot's record: its id, when it was taken, rows by frame, and what was noted of it."""
+    """A snapshot's record: its id, when it was taken, rows by frame, and all that was written of it."""
 
     id: str
     taken_at: pd.Timestamp
     rows: Mapping[str, int]
-    meta: Mapping[str, Any]
+    text: str
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What was noted of it; read when it is wanted, because years of it take room."""
+        told: dict[str, Any] = json.loads(self.text)
+        return {name: value for name, value in told.items() if name not in {"id", "taken_at", "rows"}}
 
 
 class Reader:
@@ -59,8 +65,11 @@ class Reader:
         """Whether there is no snapshot."""
         return next(iter((self.path / "snapshots").glob("*.json*")), None) is None
 
-    def records(self) -> dict[str, Record]:
-        """The records of finished snapshots by id, in order of time."""
+    def records(self, day: str = "*") -> dict[str, Record]:
+        """The records of finished snapshots by id, in order of time.
+
+        day : of those that were merged, only this day's
+        """
         found: dict[str, Record] = {}
         # single records first: one that is merged into its day's file meanwhile is found there
         for file in sorted((self.path / "snapshots").glob("*.json")):
@@ -71,7 +80,7 @@ class Reader:
                 continue
             except (OSError, *_DAMAGES):
                 self.problem(f"{file}: damaged or foreign, skipped")
-        for file in sorted((self.path / "snapshots").glob("day-*.json.gz")):
+        for file in sorted((self.path / "snapshots").glob(f"day-{day}.json.gz")):
             try:
                 found.update({record.id: record for record in _merged(*identity(file))})
             except FileNotFoundError:
@@ -82,14 +91,16 @@ class Reader:
 
     def snapshots(self) -> pd.DataFrame:
         """The snapshots in order: id, taken_at (UTC) and meta (what the sources said)."""
-        rows = [(record.id, record.taken_at, dict(record.meta)) for record in self.records().values()]
+        rows = [(record.id, record.taken_at, record.meta) for record in self.records().values()]
         frame = pd.DataFrame(rows, columns=["id", "taken_at", "meta"])
         frame["taken_at"] = pd.to_datetime(frame["taken_at"], utc=True)
         return frame
 
     def latest(self) -> str | None:
         """The id of the newest snapshot, None if there is none."""
-        return next(reversed(self.records()), None)
+        merged = sorted((self.path / "snapshots").glob("day-*.json.gz"))
+        last = self.records(merged[-1].name[4:14] if merged else "*")
+        return next(reversed(last), None)
 
     # --- frames
 
@@ -273,8 +284,20 @@ class Reader:
         listed = sorted(file for file in found if not file.name.startswith("."))
         if name == TEXTS:
             return listed
-        finished = self.records().keys()
+        loose = [file for file in listed if not file.name.startswith("day-")]
+        if not loose:
+            return listed
+        finished = self._finished({file.parent.name.removeprefix("day=") for file in loose})
         return [file for file in listed if file.stem in finished or file.name.startswith("day-")]
+
+    def _finished(self, days: Iterable[str]) -> set[str]:
+        """The ids of snapshots that were finished, of those that were merged only these days'."""
+        found = {file.stem for file in (self.path / "snapshots").glob("*.json")}
+        for day in days:
+            with suppress(OSError, EOFError, zlib.error, *_DAMAGES):
+                file = self.path / "snapshots" / f"day-{day}.json.gz"
+                found.update(record.id for record in _merged(*identity(file)))
+        return found
 
     def whole(self, files: list[Path], name: str) -> list[Path]:
         """The files that are whole and of this frame, without superseded ones; others are reported and skipped."""
@@ -312,23 +335,22 @@ def required_columns(name: str) -> set[str]:
 
 @lru_cache(maxsize=2048)
 def _single(path: str, changed: int, size: int) -> Record:
-    return as_record(json.loads(Path(path).read_text(encoding="utf-8")))
+    return as_record(Path(path).read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _merged(path: str, changed: int, size: int) -> tuple[Record, ...]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return tuple(as_record(json.loads(line)) for line in lines)
+        return tuple(as_record(line) for line in lines)
 
 
-def as_record(told: dict[str, Any]) -> Record:
+def as_record(text: str) -> Record:
     """A record as it is written; ValueError, KeyError, TypeError or AttributeError for anything else."""
-    known = dict(told)
-    name, at = known.pop("id"), pd.Timestamp(known.pop("taken_at"))
+    known = json.loads(text)
+    name, at, rows = known["id"], pd.Timestamp(known["taken_at"]), known.get("rows", {})
     if not isinstance(name, str) or at.tzinfo is None:
         raise ValueError(name)
-    rows = known.pop("rows", {})
-    return Record(name, at, rows if isinstance(rows, dict) else {}, known)
+    return Record(name, at, rows if isinstance(rows, dict) else {}, text)
 
 
 def _chosen(files: list[Path], frame: str, values: Mapping[str, Any]) -> list[Path]:

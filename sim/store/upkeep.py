@@ -122,10 +122,13 @@ def _compact_records(store: Reader, day: str) -> None:
     merging = [name for name in known if name in single]
     if len(merging) < 2 and not (target.exists() and merging):
         return
-    lines = [
-        json.dumps({"id": one.id, "taken_at": one.taken_at.isoformat(), "rows": dict(one.rows), **one.meta})
-        for one in known.values()
-    ]
+    last = next(reversed(known), None)
+    lines = []
+    for name, one in known.items():
+        told = json.loads(one.text)
+        if name != last:
+            told.pop("cursors", None)  # where sources go on from: the day's last word is enough
+        lines.append(json.dumps(told))
     write_bytes(target, gzip.compress("\n".join(lines).encode(), mtime=0))
     for name in merging:
         single[name].unlink(missing_ok=True)
