@@ -38,7 +38,7 @@ def attributes(*frames: str) -> list[str]:
     Examples
     --------
     >>> attributes("submitters")[:4]
-    ['HeldJobs', 'IdleJobs', 'Name', 'RunningJobs']
+    ['HeldJobs', 'IdleJobs', 'Machine', 'Name']
     """
     found: set[str] = set()
     for frame in frames:

@@ -58,6 +58,7 @@ class Reader:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.problems: list[str] = []
+        self._days: dict[str, tuple[tuple[str, int, int], tuple[Record, ...]]] = {}
 
     # --- snapshots
 
@@ -80,9 +81,13 @@ class Reader:
                 continue
             except (OSError, *_DAMAGES):
                 self.problem(f"{file}: damaged or foreign, skipped")
-        for file in sorted((self.path / "snapshots").glob(f"day-{day}.json.gz")):
+        merged = sorted((self.path / "snapshots").glob(f"day-{day}.json.gz"))
+        if day == "*":  # what was deleted is forgotten
+            held = self._days  # several threads of a server may read at once
+            self._days = {str(file): held[str(file)] for file in merged if str(file) in held}
+        for file in merged:
             try:
-                found.update({record.id: record for record in _merged(*identity(file))})
+                found.update({record.id: record for record in self._merged(file)})
             except FileNotFoundError:
                 continue
             except (OSError, EOFError, zlib.error, *_DAMAGES):
@@ -296,8 +301,18 @@ class Reader:
         for day in days:
             with suppress(OSError, EOFError, zlib.error, *_DAMAGES):
                 file = self.path / "snapshots" / f"day-{day}.json.gz"
-                found.update(record.id for record in _merged(*identity(file)))
+                found.update(record.id for record in self._merged(file))
         return found
+
+    def _merged(self, file: Path) -> tuple[Record, ...]:
+        """The records of a day's file, read once as long as it stays as it is."""
+        known = identity(file)
+        held = self._days.get(str(file))
+        if held is None or held[0] != known:
+            with gzip.open(file, "rt", encoding="utf-8") as lines:
+                held = (known, tuple(as_record(line) for line in lines))
+            self._days[str(file)] = held
+        return held[1]
 
     def whole(self, files: list[Path], name: str) -> list[Path]:
         """The files that are whole and of this frame, without superseded ones; others are reported and skipped."""
@@ -336,12 +351,6 @@ def required_columns(name: str) -> set[str]:
 @lru_cache(maxsize=2048)
 def _single(path: str, changed: int, size: int) -> Record:
     return as_record(Path(path).read_text(encoding="utf-8"))
-
-
-@lru_cache(maxsize=4096)
-def _merged(path: str, changed: int, size: int) -> tuple[Record, ...]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return tuple(as_record(line) for line in lines)
 
 
 def as_record(text: str) -> Record:
