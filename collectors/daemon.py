@@ -207,7 +207,9 @@ class Watch:
         self.write_status(at)
 
     def _note(self, name: str, told: Mapping[str, Any], at: pd.Timestamp, resting: Mapping[str, str]) -> None:
-        if name in resting:
+        if name in resting or (
+            told["error"] and self._stop.is_set()
+        ):  # given up by us is no failure of theirs
             return
         held = self.health[name]
         held.answered(told, at)
