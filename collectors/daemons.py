@@ -7,6 +7,8 @@ here can change a pool: only queries are called.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 
 import pandas as pd
@@ -19,6 +21,7 @@ from sim.inventory import Framed
 PORT = 9618
 DEADLINE_S = 8.0
 LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
+LOCATED_S = 5.0  # the sources of one round ask once where the daemons are
 FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
 
@@ -34,27 +37,59 @@ def address_of(pool: str) -> str:
     return pool if host and port.isdigit() and not host.endswith(":") else f"{pool}:{PORT}"
 
 
+def addresses_of(pool: str | Sequence[str]) -> tuple[str, ...]:
+    """The collectors of a pool: several, with commas between or in a list, stand in for each other.
+
+    Examples
+    --------
+    >>> addresses_of("cm1.example, cm2.example:9620")
+    ('cm1.example:9618', 'cm2.example:9620')
+    """
+    listed = pool.split(",") if isinstance(pool, str) else pool
+    return tuple(address_of(name.strip()) for name in listed if name.strip())
+
+
 class Daemons:
     """The daemons of one pool, found through its collector.
 
     Parameters
     ----------
-    pool : HOST[:PORT] of the collector
+    pool : HOST[:PORT] of the collector, or several, asked in this order until one answers
+    schedds : names of those to ask; all that the collector knows if empty
+    stop : when set, a question in hand is given up and no other asked
     """
 
-    def __init__(self, pool: str) -> None:
-        self.address = address_of(pool)
-        self._worker = Worker()
+    def __init__(
+        self,
+        pool: str | Sequence[str],
+        *,
+        schedds: Sequence[str] = (),
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.addresses = addresses_of(pool)
+        self.address = ", ".join(self.addresses)
+        self.schedds = frozenset(schedds)
+        self.demand: frozenset[str] = frozenset()
+        self._located: dict[str, tuple[float, list[Location]]] = {}
+        self._worker = Worker(stop)
 
     def slots(self, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
-        """The frames slots and devices of all slot ads, whole: any attribute may stand in somebody's requirements."""
+        """The frames slots and devices of all slot ads; see `collectors.projection` for what is asked of each."""
         where = f"collector {self.address}"
-        return self._worker.ask(where, questions.slots, self.address, at, snapshot, deadline_s=LONG_S)
+        return self._worker.ask(
+            where, questions.slots, self.addresses, at, snapshot, self.demand, deadline_s=LONG_S
+        )
 
     def locations(self, kind: str) -> list[Location]:
         """The daemons of a kind that the collector knows: negotiator, schedd, collector, startd."""
         where = f"collector {self.address}"
-        return self._worker.ask(where, questions.locations, self.address, kind, deadline_s=DEADLINE_S)
+        asked_at, found = self._located.get(kind, (float("-inf"), []))
+        if time.monotonic() - asked_at > LOCATED_S:
+            found = self._worker.ask(where, questions.locations, self.addresses, kind, deadline_s=DEADLINE_S)
+            self._located[kind] = (time.monotonic(), found)
+        if kind == "schedd" and self.schedds:
+            return [daemon for daemon in found if daemon.name in self.schedds]
+        return found
 
     def queue(self, schedd: Location, at: pd.Timestamp, snapshot: str) -> Framed:
         """The frame jobs of a schedd's queue."""
@@ -80,7 +115,7 @@ class Daemons:
     def cycles(self) -> tuple[Framed, list[Location]]:
         """The frame cycles of the negotiators' ads, and where the negotiators are."""
         where = f"collector {self.address}"
-        return self._worker.ask(where, questions.cycles, self.address, deadline_s=DEADLINE_S)
+        return self._worker.ask(where, questions.cycles, self.addresses, deadline_s=DEADLINE_S)
 
     def priorities(self, negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
         """The frame priorities as a negotiator says it."""
@@ -91,7 +126,13 @@ class Daemons:
     def accounting(self, negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
         """The frame priorities as the collector knows it from a negotiator's accounting ads."""
         where = f"collector {self.address}"
-        question = (questions.accounting, self.address, negotiator.name, at, snapshot)
+        question = (questions.accounting, self.addresses, negotiator.name, at, snapshot)
+        return self._worker.ask(where, *question, deadline_s=DEADLINE_S)
+
+    def submitters(self, at: pd.Timestamp, snapshot: str) -> Framed:
+        """The frame submitters of the schedds' submitter ads."""
+        where = f"collector {self.address}"
+        question = (questions.submitters, self.addresses, at, snapshot)
         return self._worker.ask(where, *question, deadline_s=DEADLINE_S)
 
     def settings(self, daemon: Location, names: Sequence[str]) -> dict[str, str | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import htcondor2
 import pandas as pd
 
+from collectors.projection import Memory, attributes, cycle_attributes
 from sim.classads.ads import expression, number_of, parse_one, text_of
 from sim.classads.view import View
 from sim.inventory import (
@@ -18,8 +21,11 @@ from sim.inventory import (
     jobs_frame,
     priorities_frame,
     slots_frame,
+    submitters_frame,
 )
 
+WHOLE_S = 3600.0
+_NEW_ONES = 200  # machines that are asked whole by name
 _LOCATION = ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
 _KINDS = {
     "negotiator": htcondor2.AdType.Negotiator,
@@ -29,6 +35,15 @@ _KINDS = {
 }
 
 
+Address = tuple[str, ...]
+"""HOST:PORT of a collector, and of those that are asked where it doesn't answer."""
+
+
+def collector(address: Address) -> htcondor2.Collector:
+    """The collector at this address; the next one where it doesn't answer."""
+    return htcondor2.Collector(list(address) if len(address) > 1 else address[0])
+
+
 class Location(NamedTuple):
     """Where a daemon is: its name and the text of its location ad."""
 
@@ -36,18 +51,66 @@ class Location(NamedTuple):
     text: str
 
 
-def slots(address: str, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
-    """All slot ads of a collector as the frames slots and devices."""
-    ads = [View(ad) for ad in htcondor2.Collector(address).query(htcondor2.AdType.Startd)]
-    return (
-        slots_frame(ads, seen_at=at, snapshot=snapshot),
-        devices_frame(ads, seen_at=at, snapshot=snapshot),
+def slots(
+    address: Address, at: pd.Timestamp, snapshot: str, demand: frozenset[str] = frozenset()
+) -> tuple[Framed, Framed]:
+    """All slot ads of a collector as the frames slots and devices.
+
+    demand : what the requirements of queued jobs read, in lower case; see `collectors.projection`
+    """
+    memory = _memory(address)
+    if time.monotonic() - memory.read_at > WHOLE_S:
+        views, unread = _views(collector(address).query(htcondor2.AdType.Startd))
+        memory.learn(views, time.monotonic(), demand)
+    else:
+        views, unread = _in_between(address, memory, demand)
+    found = slots_frame(views, seen_at=at, snapshot=snapshot)
+    if unread:
+        found.rejects["an ad that is no text"] += unread
+    return found, devices_frame(views, seen_at=at, snapshot=snapshot)
+
+
+def _views(ads: Iterable[Any]) -> tuple[list[View], int]:
+    """The ads taken apart, and how many can't be: somebody's startd may say anything."""
+    views, unread = [], 0
+    for ad in ads:
+        try:
+            views.append(View(ad))
+        except Exception:  # bytes that are no text, among others
+            unread += 1
+    return views, unread
+
+
+def _in_between(address: Address, memory: Memory, demand: frozenset[str]) -> tuple[list[View], int]:
+    """The slots' ads of what changes, each completed from memory; startds that are new there are asked whole."""
+    ads = collector(address).query(htcondor2.AdType.Startd, projection=memory.projection(demand))
+    views, unread = _views(ads)
+    unknown = [view for view in views if not memory.complete(view)]
+    machines = sorted({machine for view in unknown if (machine := view.text("Machine"))})
+    if not machines:
+        return views, unread
+    if len(machines) > _NEW_ONES:
+        memory.read_at = float("-inf")  # the next round asks for everything
+        return views, unread
+    names = quoted(",".join(machines))
+    whole = collector(address).query(
+        htcondor2.AdType.Startd, constraint=f"stringListMember(Machine, {names})"
     )
+    memory.add(_views(whole)[0])
+    for view in unknown:
+        memory.complete(view)
+    return views, unread
 
 
-def locations(address: str, kind: str) -> list[Location]:
+@cache
+def _memory(address: Address) -> Memory:
+    """What the asking process remembers of a pool."""
+    return Memory()
+
+
+def locations(address: Address, kind: str) -> list[Location]:
     """The daemons of a kind that a collector knows."""
-    return _located(htcondor2.Collector(address).query(_KINDS[kind], projection=_LOCATION))
+    return _located(collector(address).query(_KINDS[kind], projection=_LOCATION))
 
 
 def queue(schedd: Location, at: pd.Timestamp, snapshot: str) -> Framed:
@@ -74,9 +137,10 @@ def epochs(schedd: Location, since_s: int | None, most: int) -> tuple[Framed, in
     return attempts_frame(ads, schedd=schedd.name), max(ends, default=since_s)
 
 
-def cycles(address: str) -> tuple[Framed, list[Location]]:
+def cycles(address: Address) -> tuple[Framed, list[Location]]:
     """The last cycles of all negotiators as the frame cycles, and where the negotiators are."""
-    ads = htcondor2.Collector(address).query(htcondor2.AdType.Negotiator)
+    wanted = [*_LOCATION, *cycle_attributes()]
+    ads = collector(address).query(htcondor2.AdType.Negotiator, projection=wanted)
     return cycles_frame(ads), _located(ads)
 
 
@@ -86,17 +150,30 @@ def priorities(negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
     return priorities_frame(ads, seen_at=at, snapshot=snapshot)
 
 
-def accounting(address: str, negotiator: str, at: pd.Timestamp, snapshot: str) -> Framed:
+def accounting(address: Address, negotiator: str, at: pd.Timestamp, snapshot: str) -> Framed:
     """What a collector knows of a negotiator's submitters, as the frame priorities."""
-    ads = htcondor2.Collector(address).query(htcondor2.AdType.Accounting)
+    ads = collector(address).query(
+        htcondor2.AdType.Accounting, projection=[*attributes("priorities"), "NegotiatorName"]
+    )
     own = [ad for ad in ads if text_of(ad, "NegotiatorName") in {None, negotiator}]
     return priorities_frame(own, seen_at=at, snapshot=snapshot)
+
+
+def submitters(address: Address, at: pd.Timestamp, snapshot: str) -> Framed:
+    """What the schedds say of their users' jobs, as the frame submitters."""
+    ads = collector(address).query(htcondor2.AdType.Submitter, projection=attributes("submitters"))
+    return submitters_frame(ads, seen_at=at, snapshot=snapshot)
 
 
 def settings(daemon: Location, names: Sequence[str]) -> dict[str, str | None]:
     """What a daemon's configuration says of these macros; None where it has none."""
     values = htcondor2.RemoteParam(parse_one(daemon.text))
     return {name: values.get(name) for name in names}
+
+
+def quoted(text: str) -> str:
+    """A text as a string of a ClassAd expression."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _since(mark: Any) -> dict[str, Any]:

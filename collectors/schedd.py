@@ -7,6 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from collectors.daemons import Daemons
+from collectors.projection import named_in
 from collectors.source import Moment, Reading
 from sim.errors import SourceError
 from sim.inventory import Framed
@@ -30,7 +31,10 @@ class ScheddSource:
                 found.append(self.daemons.queue(schedd, moment.at, moment.snapshot))
             except SourceError as error:
                 errors.append(str(error))
-        return Reading({"jobs": joined("jobs", found)}, rejected(found), errors)
+        jobs = joined("jobs", found)
+        # what the next reading of slots must have afresh
+        self.daemons.demand = named_in(pd.concat([jobs["requirements"], jobs["rank"].dropna()]).unique())
+        return Reading({"jobs": jobs}, rejected(found), errors)
 
 
 def joined(name: str, found: list[Framed]) -> pd.DataFrame:

@@ -28,13 +28,15 @@ class Moment:
 class Reading:
     """Frames by name, how many ads were left out by reason, and what could not be read although the rest could.
 
-    `cursor`, of plain values, is handed to the next reading once this one is stored.
+    `cursor`, of plain values, is handed to the next reading once this one is stored. `gaps` counts what is known to be
+    missing by kind: cycles that came and went between two rounds, records that a history had dropped.
     """
 
     frames: Mapping[str, pd.DataFrame]
     rejects: Mapping[str, int] = field(default_factory=dict)
     errors: Sequence[str] = ()
     cursor: Any = None
+    gaps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

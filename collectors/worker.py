@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -24,14 +25,23 @@ os.environ.setdefault("CONDOR_CONFIG", "ONLY_ENV")
 os.environ.setdefault("_CONDOR_QUERY_TIMEOUT", "5")
 
 Answer = TypeVar("Answer")
+_LOOK_UP_S = 0.25
+_MOST = 2000  # questions that one process answers: a night of a small pool
 SILENCE_S = 120.0  # a daemon that kept silent is left alone for so long
 SLOW_S = 4.0  # refusals come at once; what takes so long to fail is htcondor2's own limit on silence
 
 
 class Worker:
-    """Asks questions one after another; started with the first question, and again after it was killed."""
+    """Asks questions one after another; started with the first question, and again after it was killed.
 
-    def __init__(self) -> None:
+    A process that has answered many questions is replaced, so that nothing in it can grow for months.
+
+    stop : when set, a question in hand is given up
+    """
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self._stop = stop or threading.Event()
+        self._asked = 0
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._silent: dict[str, float] = {}
@@ -55,8 +65,10 @@ class Worker:
         began = time.monotonic()
         try:
             connection.send((question, arguments))
-            if not connection.poll(deadline_s):
+            if not self._answers(connection, deadline_s):
                 self.close()
+                if self._stop.is_set():
+                    raise SourceError(f"{where}: not waited for, because collecting was stopped")
                 self._note_silence(to)
                 raise SourceError(
                     f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped"
@@ -79,6 +91,17 @@ class Worker:
             )
         raise SourceError(text if kind == "told" else f"{where}: {text}")
 
+    def _answers(self, connection: Connection, deadline_s: float) -> bool:
+        """Whether an answer comes in time; looks up now and then whether to stop."""
+        end = time.monotonic() + deadline_s
+        while not self._stop.is_set():
+            left = end - time.monotonic()
+            if connection.poll(max(0.0, min(left, _LOOK_UP_S))):
+                return True
+            if left <= 0:
+                return False
+        return False
+
     def _note_silence(self, to: str) -> None:
         if to:
             self._silent[to] = time.monotonic()
@@ -93,6 +116,10 @@ class Worker:
         self._process = self._connection = None
 
     def _started(self) -> Connection:
+        self._asked += 1
+        if self._asked > _MOST:
+            self._asked = 1
+            self.close()
         if self._connection is None or self._process is None or not self._process.is_alive():
             self.close()
             context = multiprocessing.get_context("spawn")

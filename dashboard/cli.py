@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 
 import click
@@ -14,10 +15,13 @@ from sim.errors import PoolscopeError
 COMMANDS = {
     "serve": "the dashboard",
     "collect": "snapshots of a pool into the store",
+    "import": "files of HTCondor's tools, event logs and traces into the store",
+    "store": "the store's upkeep: info, compact, prune, verify, export",
     "match": "what a requirements expression costs",
     "predict": "how long a job with these requirements would wait",
     "simulate": "a scenario's runs, observed beside simulated",
     "sweep": "a scenario with keys varied, compared seed by seed",
+    "check": "whether evaluator, store, collector and pool are well",
     "replay": "a recorded real pool, simulated beside what really happened",
 }
 
@@ -33,7 +37,8 @@ class LateGroup(click.Group):
         """The command of this name, None for an unknown one."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"dashboard.commands.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(f"dashboard.commands.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -113,8 +113,28 @@ class View:
             told = {key.lower(): value_of(inner, key) for key in inner} if isinstance(inner, Ad) else None
         return told
 
+    def note_names(self, names: dict[str, str]) -> None:
+        """Add the names of the attributes that `print` keeps, as the ad spells them, to those in lower case."""
+        for name, line in self._lines.items():
+            if name not in names and not line.private:
+                names[name] = line.text.partition(" = ")[0]
+
+    def set_aside(self, apart_from: frozenset[str]) -> tuple[object, ...]:
+        """What `print` keeps of a slot ad beside these attributes (in lower case), to be put back into another view."""
+        return tuple(
+            line
+            for name, line in self._lines.items()
+            if name not in apart_from and not line.private and not line.volatile_slot
+        )
+
+    def put_back(self, lines: tuple[object, ...]) -> None:
+        """Add what another view set aside; what this ad says itself counts."""
+        for line in lines:
+            assert isinstance(line, _Line)
+            self._lines.setdefault(line.name, line)
+
     def print(self, numbers: Mapping[str, float] | None = None) -> str:
-        """The ad as text without what is volatile or private, in classad2's order.
+        """The ad as text without what is volatile or private, in order of names.
 
         Job ads also lose what the schedd notes about their run. `numbers` stand in for the attributes of these names.
         """
@@ -122,7 +142,7 @@ class View:
         is_job = "clusterid" in self._lines
         read: frozenset[str] | None = None
         kept: list[str] = []
-        for name, line in self._lines.items():
+        for name, line in sorted(self._lines.items()):
             if line.private:
                 continue
             if line.volatile_job if is_job else line.volatile_slot:
@@ -216,7 +236,7 @@ def _references(expressions: tuple[str, ...]) -> frozenset[str]:
     ad = parse_one(f"[ {'; '.join(expressions)} ]")
     found: set[str] = set()
     for name in _OWN_EXPRESSIONS:
-        with suppress(KeyError):
+        with suppress(KeyError, ValueError):  # an expression that reads itself has no references to tell
             tree = ad.lookup(name)
             found.update(ad.internalRefs(tree), ad.externalRefs(tree))
     return frozenset(reference.lower().rpartition(".")[2] for reference in found)

@@ -3,7 +3,7 @@
 Every function takes ads as they come and never fails on a bad one: it is left out and counted by reason.
 """
 
-from sim.inventory.cycles import cycles_frame, priorities_frame
+from sim.inventory.cycles import cycles_frame, priorities_frame, submitters_frame
 from sim.inventory.devices import devices_frame, supply
 from sim.inventory.jobs import attempts_frame, jobs_frame, located, submitter_of
 from sim.inventory.rows import Framed
@@ -19,5 +19,6 @@ __all__ = [
     "priorities_frame",
     "slots_frame",
     "submitter_of",
+    "submitters_frame",
     "supply",
 ]

@@ -1,4 +1,4 @@
-"""Negotiator and accounting ads → frames "cycles" and "priorities"."""
+"""Negotiator, accounting and submitter ads → frames "cycles", "priorities" and "submitters"."""
 
 from __future__ import annotations
 
@@ -70,4 +70,26 @@ def _priority_row(ad: View, seen_at: pd.Timestamp, snapshot: str) -> Row:
         "factor": factor,
         "usage_cores": ad.number("WeightedResourcesUsed"),
         "accumulated_core_s": ad.number("WeightedAccumulatedUsage"),
+    }
+
+
+def submitters_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+    """Give a row per submitter and schedd of the submitter ads."""
+    return framed("submitters", ads, lambda ad: _submitter_row(ad, seen_at, snapshot))
+
+
+def _submitter_row(ad: View, seen_at: pd.Timestamp, snapshot: str) -> Row:
+    name = ad.text("Name")
+    if name is None:
+        raise Rejected("no Name")
+    return {
+        "snapshot": snapshot,
+        "seen_at": seen_at,
+        "submitter": name,
+        "schedd": ad.text("ScheddName", "Machine") or "unknown",
+        "idle": ad.number("IdleJobs") or 0,
+        "running": ad.number("RunningJobs") or 0,
+        "held": ad.number("HeldJobs"),
+        "weighted_idle": ad.number("WeightedIdleJobs"),
+        "weighted_running": ad.number("WeightedRunningJobs"),
     }

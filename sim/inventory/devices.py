@@ -18,7 +18,7 @@ import pandas as pd
 
 from sim.classads.ads import Ad, text_of
 from sim.classads.view import View, view_of
-from sim.inventory.rows import Framed, Rejected, Row, moment
+from sim.inventory.rows import UNREADABLE, Framed, Rejected, Row, moment
 from sim.inventory.slots import identity, is_backfill, is_capacity, slot_type, state_of
 from sim.schema import conform, describe
 
@@ -68,23 +68,28 @@ def devices_frame(ads: Iterable[Ad | View], *, seen_at: pd.Timestamp, snapshot: 
     known: dict[tuple[str, str], list[tuple[int, Row]]] = {}
     rejects: Counter[str] = Counter()
     for ad in map(view_of, ads):
-        if not is_capacity(ad):
-            continue
-        listed = _listed(ad)
-        if not listed:
-            continue
         try:
-            name, machine = identity(ad)
+            _add_devices(ad, known, seen_at, snapshot)
         except Rejected as reason:
             rejects[str(reason)] += 1
-            continue
-        slot = _slot(ad, name, machine)
-        for device_id, shares in listed.items():
-            row = _row(slot, device_id, shares, seen_at, snapshot)
-            _merge(known.setdefault((machine, device_id), []), slot.precedence, row)
+        except Exception:  # as in `framed`
+            rejects[UNREADABLE] += 1
     rows = [row for same_id in known.values() for _, row in same_id]
     columns = [column.name for column in describe("devices")]
     return Framed(conform(pd.DataFrame(rows, columns=columns), "devices"), rejects)
+
+
+def _add_devices(
+    ad: View, known: dict[tuple[str, str], list[tuple[int, Row]]], seen_at: pd.Timestamp, snapshot: str
+) -> None:
+    """Add what a slot's ad tells of its devices to what is known of them."""
+    if not is_capacity(ad) or not (listed := _listed(ad)):
+        return
+    name, machine = identity(ad)
+    slot = _slot(ad, name, machine)
+    for device_id, shares in listed.items():
+        row = _row(slot, device_id, shares, seen_at, snapshot)
+        _merge(known.setdefault((machine, device_id), []), slot.precedence, row)
 
 
 def _merge(same_id: list[tuple[int, Row]], precedence: int, row: Row) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sim.classads.ads import Ad
 from sim.classads.view import View, view_of
-from sim.inventory.rows import Framed, Rejected, Row, framed, moment
+from sim.inventory.rows import UNREADABLE, Framed, Rejected, Row, framed, moment
 from sim.schema import conform, describe
 
 STATUS = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring", 7: "suspended"}
@@ -116,6 +116,8 @@ def attempts_frame(epochs: Iterable[Ad], *, schedd: str = "") -> Framed:
             rows.append(_attempt_row(view_of(ad), schedd))
         except Rejected as reason:
             rejects[str(reason)] += 1
+        except Exception:  # as in `framed`
+            rejects[UNREADABLE] += 1
     rows.sort(key=lambda row: (row["schedd"], row["job_id"], row["started_at"]))
     for _, group in itertools.groupby(rows, key=lambda row: (row["schedd"], row["job_id"])):
         before: Any = None
@@ -131,6 +133,8 @@ def located(attempts: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame:
 
     devices : frame "devices" of one or more snapshots; the newest word on a device counts
     """
+    if attempts.empty:
+        return conform(attempts, "attempts")
     told = devices.sort_values("seen_at").drop_duplicates(["machine", "device_id"], keep="last")
     told = told.set_index(["machine", "device_id"])
     first = attempts["device_ids"].str.partition(",")[0].str.strip()

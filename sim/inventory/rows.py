@@ -17,6 +17,9 @@ from sim.schema import conform, describe
 Row = dict[str, Any]
 
 
+UNREADABLE = "an ad that can't be read"
+
+
 class Framed(NamedTuple):
     """A frame and how many ads were left out, by reason."""
 
@@ -37,6 +40,9 @@ def framed(name: str, ads: Iterable[Ad | View], row_of: Callable[[View], Row | l
             found = row_of(view_of(ad))
         except Rejected as reason:
             rejects[str(reason)] += 1
+            continue
+        except Exception:  # classad2 raises many kinds; one ad's nonsense is that ad's affair
+            rejects[UNREADABLE] += 1
             continue
         rows += found if isinstance(found, list) else [found] if found else []
     columns = [column.name for column in describe(name)]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from collectors.rounds import Round, check_interval, collect_every, collect_once
+from collectors.daemon import collect_every
+from collectors.rounds import Round, check_interval, collect_once
 from collectors.source import Reading
 from sim.classads.ads import parse_one
 from sim.errors import InputError, PoolscopeError, SourceError, StoreError

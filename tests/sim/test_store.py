@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import sim.store
+import sim.store.files
 from sim.errors import FrameError, StoreError
 from sim.schema import conform, describe, empty
 from sim.store import Snapshot, Store, snapshot_id
@@ -188,7 +188,7 @@ class TestAllOrNothing:
         store.append(taken(0))
         before = files(store.path)
         calls = 0
-        synced = sim.store._sync
+        synced = sim.store.files.sync
 
         def full(path: Path) -> None:
             nonlocal calls
@@ -197,7 +197,7 @@ class TestAllOrNothing:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             synced(path)
 
-        monkeypatch.setattr(sim.store, "_sync", full)
+        monkeypatch.setattr(sim.store.files, "sync", full)
         rows = pd.DataFrame([job("b", START, "idle", 7, "[ New = 7 ]")])
         with pytest.raises(StoreError, match=r"No space left on device.*check space"):
             store.append(taken(1, jobs=rows))

@@ -1,0 +1,199 @@
+"""Files become what the recorded pool's own bookkeeping says, each record once."""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from collectors.imports import import_files
+from sim.classads.ads import read_ads
+from sim.errors import InputError
+from sim.store import Store, upkeep
+from tests.collectors.made import SLOT
+
+RUNS = ["recording-w1-r1", "recording-w1-r2", "recording-w1-r3"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def text_of(path: Path) -> str:
+    return lzma.open(path, "rt").read()
+
+
+class TestRecordings:
+    @pytest.mark.parametrize("run", RUNS)
+    def test_rows_and_devices_of_the_trace(self, shared_data: Path, store: Store, run: str) -> None:
+        """Every start of a program: job, times to the millisecond, how it ended, slot, GPU model."""
+        folder = shared_data / "pool" / run
+        names = ("epochs.json.xz", "history.json.xz", "startd_ads.jsonl.xz", "logs/EventLog.xz")
+        done = import_files([folder / name for name in names], store)
+        began = json.loads((folder / "meta.json").read_text())["t0"]
+        attempts = store.attempts()
+        found = attempts[attempts["executing_at"].notna()]
+        since = pd.Timestamp(round(began * 1e6), unit="us", tz="UTC")
+
+        def offset(times: pd.Series) -> list[float]:
+            return [round((at - since).total_seconds(), 3) for at in times]
+
+        models = found["device_model"].fillna("")
+        got = list(zip(found["job_id"], found["attempt"], offset(found["ready_at"]), offset(found["executing_at"]),
+                       offset(found["ended_at"]), found["outcome"], found["slot"], models, strict=True))  # fmt: skip
+        with (folder / "trace.csv").open() as lines:
+            expected = [
+                (row["job_id"], int(row["start_no"]), float(row["ready"]), float(row["start"]), float(row["end"]),
+                 row["how"], row["slot"], row["gpu_model"])
+                for row in csv.DictReader(lines)
+            ]  # fmt: skip
+        # a job that couldn't be activated once waits anew; trace.csv counts from its submission
+        again = set(attempts["job_id"][attempts["executing_at"].isna()])
+        assert [row for row in sorted(got) if row[0] not in again] == [
+            row for row in sorted(expected) if row[0] not in again
+        ]
+        assert sorted((row[0], *row[3:]) for row in got) == sorted((row[0], *row[3:]) for row in expected)
+        assert len(attempts) - len(found) == len(again) <= 1
+        assert done.taken > 4000
+
+    def test_a_whole_folder_twice(self, shared_data: Path, store: Store) -> None:
+        folder = shared_data / "pool" / RUNS[0]
+        first = import_files([folder], store)
+        before = {name: store.read(name) for name in ("slots", "jobs", "attempts", "imports")}
+        second = import_files([folder], store)
+        assert first.taken > 7000
+        assert (second.taken, second.snapshots) == (0, 0)
+        assert upkeep.verify(store)["clean"]
+        assert second.skipped == first.taken + first.skipped
+        for name, frame in before.items():
+            pd.testing.assert_frame_equal(store.read(name), frame)
+        reasons = {
+            entry["path"].rpartition("/")[2]: entry["error"] for entry in first.files if entry["error"]
+        }
+        assert {"trace.csv", "central.conf", "queue_left.json.xz"} <= set(reasons)
+
+    def test_parts_of_a_log_in_any_order_and_grown(
+        self, shared_data: Path, store: Store, tmp_path: Path
+    ) -> None:
+        """A rotated log gives what the whole one gives, and growing gives the rest."""
+        text = text_of(shared_data / "pool" / RUNS[0] / "logs/EventLog.xz")
+        cuts = [text.index("\n{", len(text) * part // 3) + 1 for part in (1, 2)]
+        parts = [text[: cuts[0]], text[cuts[0] : cuts[1]], text[cuts[1] :]]
+        folder = tmp_path / "log"
+        folder.mkdir()
+        (folder / "EventLog.1").write_text(parts[0])
+        (folder / "EventLog").write_bytes(gzip.compress(parts[1].encode()))
+        taken = import_files([folder], store).taken
+        (folder / "EventLog").write_text(parts[1] + parts[2])
+        grown = import_files([folder / "EventLog", folder / "EventLog.1"], store)
+        whole = Store(tmp_path / "whole")
+        (tmp_path / "one").write_text(text)
+        assert import_files([tmp_path / "one"], whole).taken == taken + grown.taken
+        pd.testing.assert_frame_equal(store.attempts(), whole.attempts())
+        jobs, expected = store.jobs(), whole.jobs()
+        assert (jobs["status"] == "completed").sum() == 300
+        for column in ("job_id", "status", "first_started_at", "completed_at", "n_starts"):
+            assert jobs[column].equals(expected[column])
+
+
+class TestAds:
+    def test_the_same_ads_in_another_format(self, shared_data: Path, store: Store, tmp_path: Path) -> None:
+        source = shared_data / "pool/history.ads"
+        ads = read_ads(source)
+        assert import_files([source], store).taken == len(ads) == 14
+        (tmp_path / "again.json").write_text("[" + ",".join(ad.printJson() for ad in ads) + "]")
+        (tmp_path / "again.new").write_text("\n".join(str(ad) for ad in ads))
+        again = import_files([tmp_path / "again.json", tmp_path / "again.new"], store)
+        assert (again.taken, again.skipped) == (0, 28)
+
+    def test_slots_and_queue(self, shared_data: Path, store: Store) -> None:
+        paths = [shared_data / "pool" / name for name in ("slots_busy.ads", "queue.ads", "negotiator.ads")]
+        done = import_files(paths, store)
+        assert done.rows == {"slots": 20, "devices": 17, "jobs": 16, "cycles": 3}
+        assert len(store.read("slots", snapshot=str(store.read("slots")["snapshot"].iloc[0]))) == 20
+
+    def test_reasons(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "ads").write_text(SLOT + '\n[ MyType = "Machine"; Cpus = 1 ]\n[ MyType = "Scheduler" ]\n')
+        (tmp_path / "notes.txt").write_text("These are my ads.\n")
+        (tmp_path / "picture").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (tmp_path / "empty").write_text("")
+        done = import_files([tmp_path], store)
+        assert (done.taken, done.skipped) == (1, 5)
+        assert done.reasons["no Name or Machine"] == 1
+        assert done.reasons["an ad of no use here"] == 1
+        assert done.reasons["a file of no known format"] == 3
+
+    def test_nothing_of_use(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").write_text("These are my ads.\n")
+        with pytest.raises(InputError, match=r"nothing to import .*notes\.txt.*; expected the output of"):
+            import_files([tmp_path / "notes.txt"], store)
+        with pytest.raises(InputError, match="absent: no such file or folder"):
+            import_files([tmp_path / "absent"], store)
+        assert not store.path.exists()
+
+
+SWF = """\
+; Version: 2.2
+; UnixStartTime: 1000000000
+ 1     0  10  3600  4 -1 -1  4  7200  1024 1  3  1 1 -1 -1 -1 -1
+ 2    60  -1    -1  8 -1 -1  8  7200    -1 5  4  2 1 -1 -1 -1 -1
+ 3   120   0    60 -1 -1 -1  1    60    -1 0 -1 -1 1 -1 -1 -1 -1
+ bad line
+"""
+
+
+class TestTraces:
+    def test_swf(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "log.swf").write_text(SWF)
+        done = import_files([tmp_path / "log.swf"], store)
+        assert (done.taken, done.reasons) == (3, {"a line without 18 numbers": 1})
+        jobs = store.jobs().set_index("job_id").to_dict("index")
+        assert jobs["1.0"]["submitted_at"].timestamp() == 1_000_000_000
+        assert (jobs["1.0"]["first_started_at"] - jobs["1.0"]["submitted_at"]).total_seconds() == 10
+        assert (jobs["1.0"]["run_s"], jobs["1.0"]["request_cpus"]) == (3600, 4)
+        assert jobs["1.0"]["request_memory_mib"] == 4.0
+        assert [job["status"] for job in jobs.values()] == ["completed", "removed", "completed"]
+        assert store.attempts()["outcome"].tolist() == ["done", "failed"]
+        assert import_files([tmp_path / "log.swf"], store).taken == 0
+
+    def test_openb(self, shared_data: Path, store: Store) -> None:
+        """The figures of its description: 1,523 nodes with 6,212 GPUs; 8,152 pods, 861 never scheduled."""
+        done = import_files([shared_data / "traces"], store)
+        assert (done.taken, done.skipped) == (1523 + 8152, 0)
+        devices = store.read("devices")
+        assert len(devices) == 6212
+        assert devices["model"].value_counts()[["G2", "T4", "G3", "P100", "V100M32"]].tolist() == [
+            4392,
+            842,
+            312,
+            265,
+            204,
+        ]
+        jobs = store.jobs()
+        gpu = jobs[jobs["request_gpus"] > 0]
+        assert len(gpu) == 7064
+        assert int(gpu["first_started_at"].isna().sum()) == 861
+        waits = (gpu["first_started_at"] - gpu["submitted_at"]).dt.total_seconds().dropna()
+        assert waits.quantile([0.5, 0.9, 0.99]).round().tolist() == [2, 139, 1109]
+        assert (gpu["require_gpus"] == 'DeviceName == "T4"').sum() == 1291
+        assert (gpu["require_gpus"] == 'DeviceName == "G2"').sum() == 331
+
+    def test_philly(self, store: Store, tmp_path: Path) -> None:
+        out = io.StringIO()
+        rows = csv.writer(out)
+        rows.writerow(["job_id", "user", "vc", "timestamp", "num_gpus", "duration", "status"])
+        rows.writerow(["application_1", "ab12", "ee9e8c", "2017-10-03 02:15:11", 2, 3600, "Pass"])
+        rows.writerow(["application_2", "ab12", "ee9e8c", "1507000000", 1, 60, "Killed"])
+        rows.writerow(["application_3", "ab12", "ee9e8c", "soon", 1, 60, "Pass"])
+        (tmp_path / "philly.csv").write_text(out.getvalue())
+        done = import_files([tmp_path / "philly.csv"], store)
+        assert (done.taken, sum(done.reasons.values())) == (2, 1)
+        jobs = store.jobs().set_index("job_id").to_dict("index")
+        assert jobs["1.0"]["submitted_at"] == pd.Timestamp("2017-10-03 02:15:11", tz="UTC")
+        assert (jobs["1.0"]["run_s"], jobs["1.0"]["request_gpus"]) == (3600, 2)
+        assert pd.isna(jobs["1.0"]["first_started_at"])

@@ -1,0 +1,139 @@
+"""What is asked of each ad is what the frames are made of, and nothing is lost by asking for less."""
+
+import re
+from pathlib import Path
+
+import htcondor2
+import pandas as pd
+import pytest
+
+import sim.inventory
+from collectors import questions
+from collectors.projection import Memory, attributes, cycle_attributes, named_in
+from sim.classads.ads import parse_one, read_ads
+from sim.classads.view import View
+from sim.inventory import devices_frame, slots_frame
+from tests.realpool.pool import Pool
+
+AT = pd.Timestamp("2026-11-24 12:00", tz="UTC")
+
+
+def frames(views: list[View]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return (
+        slots_frame(views, seen_at=AT, snapshot="s").frame,
+        devices_frame(views, seen_at=AT, snapshot="s").frame,
+    )
+
+
+def projected(text: str, names: list[str]) -> View:
+    """An ad as a collector answers with a projection; asking for AvailableGPUs brings the devices' ads along."""
+    ad, kept = parse_one(text), parse_one("[ ]")
+    wanted = {name.lower() for name in names}
+    devices = {name.strip().lower() for name in re.findall(r"GPUs_\w+", str(ad.get("AvailableGPUs", "")))}
+    for name in ad:
+        if name.lower() in wanted | devices:
+            kept[name] = ad.lookup(name)
+    return View(kept)
+
+
+def test_every_attribute_that_the_code_reads_is_in_the_schema() -> None:
+    """The schema is the one place: a name in the code that it lacks would never be asked for."""
+    folder = Path(sim.inventory.__file__).parent
+    asked = {name.lower() for name in attributes("slots", "devices")}
+    for file in ("slots.py", "devices.py"):
+        read = re.findall(r"ad\.(?:text|number|flag|value|source)\(([^)]*)\)", (folder / file).read_text())
+        names = {name for call in read for name in re.findall(r'"(\w+)"', call)}
+        assert {name for name in names if name.lower() not in asked} == set()
+
+
+@pytest.mark.parametrize("name", ["slots_busy.ads", "slots_idle.ads"])
+def test_less_asked_same_frames(shared_data: Path, name: str) -> None:
+    """A round in between gives what a whole one gives, texts included."""
+    texts = [str(ad) for ad in read_ads(shared_data / "pool" / name)]
+    memory = Memory()
+    memory.learn([View(parse_one(text)) for text in texts], 0.0, frozenset({"hassshd"}))
+    views = [projected(text, memory.projection(frozenset())) for text in texts]
+    assert all(memory.complete(view) for view in views)
+    for got, expected in zip(frames(views), frames([View(parse_one(text)) for text in texts]), strict=True):
+        pd.testing.assert_frame_equal(got, expected)
+    whole = sum(len(parse_one(text)) for text in texts)
+    assert sum(len(view.ad) for view in views) < whole / 2
+
+
+def test_what_changed_counts_and_what_left_is_gone() -> None:
+    whole = (
+        '[ Name = "slot1@h"; Machine = "h"; State = "Claimed"; RemoteOwner = "a@x"; DaemonStartTime = 5; Cpus = 1;'
+        " Start = Health > 3; Health = 4; Odd = 7 ]"
+    )
+    memory = Memory()
+    memory.learn([View(parse_one(whole))], 0.0, frozenset())
+    names = memory.projection(frozenset({"odd"}))
+    assert {"Health", "Odd"} <= set(names)
+    later = View(
+        parse_one(
+            '[ Name = "slot1@h"; Machine = "h"; State = "Unclaimed"; DaemonStartTime = 5; Cpus = 2; Health = 1 ]'
+        )
+    )
+    assert memory.complete(later)
+    (row,) = slots_frame([later], seen_at=AT, snapshot="s").frame.to_dict("records")
+    assert (row["state"], row["cpus"], pd.isna(row["owner"])) == ("Unclaimed", 2, True)
+    assert "Odd = 7" in row["ad"]
+    assert "Health = 1" in row["ad"]
+    other = View(parse_one('[ Name = "slot1@h"; DaemonStartTime = 6 ]'))
+    assert not memory.complete(other)
+    dynamic = View(parse_one('[ Name = "slot1_3@h"; DaemonStartTime = 5 ]'))
+    assert not memory.complete(dynamic)
+
+
+def test_names() -> None:
+    assert named_in(['TARGET.Memory >= RequestMemory && Site == "A"']) >= {"memory", "requestmemory", "site"}
+    assert "LastNegotiationCycleMatches2" in cycle_attributes()
+    assert "HAS_CVMFS_*" not in attributes("slots")
+    assert questions.quoted('a"b\\c') == '"a\\"b\\\\c"'
+
+
+@pytest.mark.pool
+class TestRealPool:
+    def test_rounds_in_between_are_as_whole_ones(self, pool: Pool) -> None:
+        """On a pool with jobs, after a reading of everything."""
+        clusters = pool.submit(["request_gpus = 1\narguments = 120\nqueue 3"])
+        pool.wait_for(lambda: len(pool.executing(clusters)) == 3, 40, "three jobs run")
+        address = (pool.address,)
+        try:
+            questions.slots(address, AT, "s")
+            less = questions.slots(address, AT, "s")
+            questions._memory(address).read_at = float("-inf")
+            whole = questions.slots(address, AT, "s")
+        finally:
+            pool.tool("condor_rm", *map(str, clusters))
+        for got, expected, key in zip(less, whole, (["name"], ["machine", "device_id"]), strict=True):
+            unsteady = ["heard_at", "disk_mib", "total_disk_mib"]
+            left, right = (
+                made.frame.drop(columns=[*unsteady, "ad"], errors="ignore").sort_values(
+                    key, ignore_index=True
+                )
+                for made in (got, expected)
+            )
+            pd.testing.assert_frame_equal(left, right)
+        names = [
+            set(re.findall(r"(?:\[ |; )(\w+) = ", ad.lower()))
+            for ad in less[0].frame.sort_values("name")["ad"]
+        ]
+        again = [
+            set(re.findall(r"(?:\[ |; )(\w+) = ", ad.lower()))
+            for ad in whole[0].frame.sort_values("name")["ad"]
+        ]
+        told = [
+            (sorted(mine - theirs), sorted(theirs - mine)) for mine, theirs in zip(names, again, strict=True)
+        ]
+        assert told == [([], [])] * len(told)
+
+    def test_a_machine_that_came_since_is_asked_whole(self, pool: Pool) -> None:
+        address = (pool.address,)
+        memory = Memory()
+        ads = htcondor2.Collector(pool.address).query(htcondor2.AdType.Startd)
+        machines = sorted({str(ad["Machine"]) for ad in ads})
+        memory.learn([View(ad) for ad in ads if ad["Machine"] != machines[0]], 0.0, frozenset())
+        views, _ = questions._in_between(address, memory, frozenset())
+        assert len(views) == len(ads)
+        assert all(memory.complete(view) for view in views)
