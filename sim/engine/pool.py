@@ -492,7 +492,7 @@ class Pool:
         for one in chain([self._round], ahead):
             if one.at_s > until_s:
                 return
-            if one.reschedule:
+            if one.reschedule and one.at_s >= 0:  # what came before the run has had its cycle
                 yield one.at_s
 
     def _cycle(self, now: float) -> None:
