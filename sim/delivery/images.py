@@ -29,6 +29,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+~-]*\*?[A-Za-z0-9._+~*-]*")
 LONGEST_NAME = 400
 
 
+class MissingImageError(InputError):
+    """An image that isn't where it was looked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageClass:
     """A class of images.

@@ -38,7 +38,7 @@ def frames() -> tuple[str, ...]:
     Examples
     --------
     >>> frames()
-    ('attempts', 'cycles', 'devices', 'jobs', 'priorities', 'settings', 'slots', 'waits')
+    ('attempts', 'cvmfs', 'cycles', 'devices', 'jobs', 'priorities', 'repositories', 'settings', 'slots', 'waits')
     """
     folder = resources.files(__name__)
     return tuple(

@@ -1,0 +1,96 @@
+"""What slots say of CVMFS repositories → frame "cvmfs": a row per slot and repository that it was probed for.
+
+A glidein writes a repository's name into attribute names with dots and dashes as underscores, so a name is told back from
+a list of known ones; of others only the dots are restored.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from sim.classads.ads import parse_one
+from sim.classads.view import View
+from sim.schema import conform, empty
+
+#: The repositories that the course names; others are found as well.
+KNOWN = (
+    "ams.cern.ch", "atlas.cern.ch", "cms.cern.ch", "connect.opensciencegrid.org", "gwosc.osgstorage.org",
+    "icecube.opensciencegrid.org", "ligo-containers.opensciencegrid.org", "nexo.opensciencegrid.org",
+    "oasis.opensciencegrid.org", "singularity.opensciencegrid.org", "snoplus.egi.eu", "spt.opensciencegrid.org",
+    "stash.osgstorage.org", "veritas.opensciencegrid.org", "xenon.opensciencegrid.org",
+)  # fmt: skip
+_BY_ATTRIBUTE = {name.replace(".", "_").replace("-", "_"): name for name in KNOWN}
+
+
+def attribute_name(repository: str) -> str:
+    """How a repository's name stands in attribute names.
+
+    Examples
+    --------
+    >>> attribute_name("ligo-containers.opensciencegrid.org")
+    'ligo_containers_opensciencegrid_org'
+    """
+    return repository.replace(".", "_").replace("-", "_")
+
+
+def repository_name(attribute: str) -> str:
+    """The repository that a part of an attribute name stands for.
+
+    Examples
+    --------
+    >>> repository_name("ligo_containers_opensciencegrid_org"), repository_name("new_egi_eu")
+    ('ligo-containers.opensciencegrid.org', 'new.egi.eu')
+    """
+    return _BY_ATTRIBUTE.get(attribute.lower(), attribute.replace("_", "."))
+
+
+def cvmfs_frame(slots: pd.DataFrame) -> pd.DataFrame:
+    """The frame "cvmfs" of slots; dynamic slots repeat their parent and are left out.
+
+    Parameters
+    ----------
+    slots : frame "slots", with the ads
+    """
+    parts = []
+    whole = slots[slots["slot_type"] != "dynamic"]
+    for text, same in whole.groupby("ad", sort=False):
+        told = _told(str(text))
+        if told:
+            parts.append(
+                same[["snapshot", "seen_at", "name", "machine", "site"]].merge(
+                    pd.DataFrame(told), how="cross"
+                )
+            )
+    return conform(pd.concat(parts, ignore_index=True), "cvmfs") if parts else empty("cvmfs")
+
+
+def _told(text: str) -> list[dict[str, object]]:
+    ad = View(parse_one(text))
+    rows = []
+    for spelled in ad.names("has_cvmfs_"):
+        part = ad.spelled(spelled)[len("HAS_CVMFS_") :]
+        errors, last = ad.number(f"CVMFS_{part}_NIOERR"), ad.number(f"CVMFS_{part}_LAST_IOERR")
+        revision = ad.number(f"CVMFS_{part}_REVISION")
+        rows.append(
+            {
+                "repository": repository_name(part),
+                "available": ad.flag(spelled),
+                # 0 and -1 are the glidein's words for "not known"
+                "revision": int(revision) if revision and revision > 0 else None,
+                "io_errors": int(errors) if errors is not None and errors >= 0 else None,
+                "last_io_error_s": last if last is not None and last >= 0 else None,
+            }
+        )
+    return rows
+
+
+def repositories_by_site(slots: pd.DataFrame, repository: str) -> pd.DataFrame:
+    """How many slots of each site have a repository: site, slots, available, and the oldest revision among them."""
+    whole = slots[slots["slot_type"] != "dynamic"]
+    frame = cvmfs_frame(slots)
+    own = frame[frame["repository"] == repository]
+    counts = whole.assign(site=whole["site"].fillna("")).groupby("site").size().rename("slots").to_frame()
+    there = own[own["available"].fillna(value=False).astype(bool)].assign(site=own["site"].fillna(""))
+    counts["available"] = there.groupby("site").size().reindex(counts.index).fillna(0).astype(int)
+    counts["oldest_revision"] = there.groupby("site")["revision"].min().reindex(counts.index)
+    return counts.reset_index()
