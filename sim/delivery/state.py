@@ -1,0 +1,463 @@
+"""The state of delivery in a pool: what nodes and sites hold, who loads what now; asked once per start of a job.
+
+A link's share is decided when a load begins and not again until it ends: loads that begin later find the link busier, those
+under way don't slow down. Isolation isn't simulated, its start cost is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sim.delivery.caches import Cache
+from sim.delivery.images import ImageClass, classes, classify, zipf
+from sim.delivery.paths import Abilities, abilities_by_machine, path_of, short_name
+from sim.delivery.section import MIB_IN_MB, DeliverySection
+from sim.delivery.start import NOTHING, Client, Network, Part, start_time
+
+HOOK_ANSWERS_S = 2.0  # a prepare hook that finds no image says so at once
+LOWEST_MB_S = 1.0
+OSDF_CACHE_MB = 2e6  # the smallest that is recommended
+DEFAULT_LIMIT_S = 240.0  # of a pilot's download, first by Pelican, then by HTTP
+
+
+class Host(Protocol):
+    """What is read of a machine: the name of its startd, its host, its site."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def host(self) -> str: ...  # noqa: D102
+    @property
+    def site(self) -> str: ...  # noqa: D102
+
+
+class Start(NamedTuple):
+    """What a start took: seconds until the job's own code runs, whether its image was cold, MB moved by level.
+
+    failure : empty; ``held`` (the job waits for its user), ``requeued`` (it tries again elsewhere), ``stopped`` (the pilot
+        takes no more jobs, the job tries again)
+    """
+
+    seconds: float
+    cold: bool = False
+    squid_mb: float = 0.0
+    origin_mb: float = 0.0
+    access_point_mb: float = 0.0
+    pulls: int = 0
+    failure: str = ""
+
+    @property
+    def moved_mb(self) -> float:
+        """What came to the node, from wherever."""
+        return self.squid_mb + self.origin_mb + self.access_point_mb
+
+
+class Piece(NamedTuple):
+    """What caches hold as one: the base that images share, or the rest of an image."""
+
+    key: Hashable
+    part: Part
+
+
+class Software(NamedTuple):
+    """What a job brings: its path, its image's key and class, the pieces a start of it touches, input [MB]."""
+
+    path: str
+    image: str
+    kind: ImageClass
+    pieces: tuple[Piece, ...]
+    input_mb: float
+
+
+class _Looked(NamedTuple):
+    """Where an image's pieces are: on the node, in the squid, further off; until when another start loads one of them."""
+
+    disk: Part
+    near: Part
+    far: Part
+    waits_s: float
+    fetched: list[Hashable]
+    led: list[Hashable]
+
+
+class Nothing:
+    """Delivery that adds nothing: for pools where it isn't asked about."""
+
+    def start(self, machine: Host, row: int, now_s: float) -> Start:
+        """Start at once."""
+        return _AT_ONCE
+
+
+_AT_ONCE = Start(0.0)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Pulls left for an address, refilled evenly over the window."""
+
+    left: float
+    at_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Site:
+    """A site: its squid, the ends of loads from it and from beyond, when a load in flight will be in it; its OSDF cache."""
+
+    squid: Cache
+    loading: list[float] = field(default_factory=list)
+    leading: list[float] = field(default_factory=list)
+    flights: dict[Hashable, float] = field(default_factory=dict)
+    osdf: Cache = field(default_factory=lambda: Cache(OSDF_CACHE_MB))
+    transfers: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node: its CVMFS cache, loads in flight by piece, files it keeps whole, whether it is broken or full."""
+
+    cache: Cache
+    flights: dict[Hashable, float] = field(default_factory=dict)
+    files: set[Hashable] = field(default_factory=set)
+    mounted: bool = False
+    broken: bool = False
+    full: bool = False
+
+
+class Delivery:
+    """Delivery in one run.
+
+    Parameters
+    ----------
+    section : of the scenario
+    software : of each job, by its row
+    abilities : of machines by startd name; one that isn't there can serve every path
+    rng : a stream of its own
+    """
+
+    def __init__(
+        self,
+        section: DeliverySection,
+        software: Sequence[Software],
+        rng: np.random.Generator,
+        *,
+        abilities: Mapping[str, Abilities] | None = None,
+    ) -> None:
+        self.section = section
+        self.software = software
+        self._abilities = abilities or {}
+        self._able = Abilities()
+        self._rng = rng
+        self._sites: dict[str, _Site] = {}
+        self._nodes: dict[str, _Node] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self._uploads: list[float] = []
+        self._client = Client(
+            round_trips=section.round_trips,
+            object_s=section.object_time,
+            decompress_mb_s=section.unpack_speed,
+            warm_s=section.warm_time,
+            mount_s=section.mount_time,
+        )
+        self._network = Network(
+            squid=section.squid,
+            rtt_squid_s=section.rtt_squid,
+            rtt_stratum1_s=section.rtt_stratum1,
+            node_mb_s=section.node_speed,
+            squid_mb_s=section.squid_speed,
+            wan_mb_s=section.wan_speed,
+        )
+        self._warm = _popular(software) if section.prewarm else []
+        self._ways = {
+            "cvmfs": self._cvmfs,
+            "osdf": self._osdf,
+            "sandbox": self._sandbox,
+            "registry": self._registry,
+            "default": self._default,
+            "install": self._install,
+            "none": self._none,
+        }
+
+    def start(self, machine: Host, row: int, now_s: float) -> Start:
+        """What the start of a job on a machine takes; the caches change as it says."""
+        software = self.software[row]
+        found = self._ways[software.path](machine, software, now_s)
+        if software.input_mb and not found.failure:
+            waited = self._upload(software.input_mb, now_s)
+            found = found._replace(
+                seconds=found.seconds + waited, access_point_mb=found.access_point_mb + software.input_mb
+            )
+        return found
+
+    # --- the paths
+
+    def _cvmfs(self, machine: Host, software: Software, now: float) -> Start:
+        node, site = self._node(machine), self._site(machine.site)
+        if not self._can(machine).cvmfs or node.broken:
+            return Start(HOOK_ANSWERS_S, failure="stopped")  # hook status 307
+        found = self._look(node, site, software, now)
+        mount, node.mounted = not node.mounted, True
+        if not (found.fetched or mount or found.waits_s > 0.0):
+            return Start(software.kind.hot_s + found.disk.files * self._client.warm_s)
+        own = start_time(
+            software.kind.hot_s,
+            disk=found.disk,
+            squid=found.near,
+            stratum1=found.far,
+            client=self._client,
+            network=self._network,
+            active=1.0 + (_under_way(site.loading, now) if found.fetched else 0),
+            leaders=1.0 + (_under_way(site.leading, now) if found.led else 0),
+            mount=mount,
+        )
+        seconds = max(own.total_s, found.waits_s)
+        end = now + seconds
+        if found.fetched:
+            heapq.heappush(site.loading, end)
+            node.flights.update(dict.fromkeys(found.fetched, end))
+        if found.led:
+            heapq.heappush(site.leading, end)
+            site.flights.update(dict.fromkeys(found.led, end))
+        near_mb, far_mb = found.near.wire_mb, found.far.wire_mb
+        return Start(
+            seconds,
+            cold=bool(found.fetched),
+            squid_mb=near_mb,
+            origin_mb=far_mb,
+        )
+
+    def _look(self, node: _Node, site: _Site, software: Software, now: float) -> _Looked:
+        """Where each piece of an image is, and take it into the caches that lack it."""
+        disk, near, far, waits = NOTHING, NOTHING, NOTHING, 0.0
+        fetched, led = [], []
+        for key, part in software.pieces:
+            if node.cache.touch(key):
+                waits = max(waits, node.flights.get(key, 0.0) - now)
+                disk = disk.plus(part)
+                continue
+            node.cache.add(key, part.unpacked_mb)
+            fetched.append(key)
+            if self._network.squid and site.squid.request(key, part.wire_mb):
+                waits = max(waits, site.flights.get(key, 0.0) - now)
+                near = near.plus(part)
+            else:
+                led.append(key)
+                far = far.plus(part)
+        return _Looked(disk, near, far, waits, fetched, led)
+
+    def _osdf(self, machine: Host, software: Software, now: float) -> Start:
+        node, site, section = self._node(machine), self._site(machine.site), self.section
+        if not self._can(machine).sif or node.full:
+            return Start(HOOK_ANSWERS_S, failure="held")
+        key, size = ("sif", software.image), software.kind.sif_mb
+        if section.osdf_shared and key in node.files:
+            # one slot downloads, the others wait for its lock
+            return Start(max(section.launch + software.kind.hot_s, node.flights.get(key, 0.0) - now))
+        hit = site.osdf.request(key, size)
+        speed = min(section.osdf_speed / (1 + _under_way(site.transfers, now)), section.node_speed)
+        seconds = section.osdf_overhead + size / speed + (0.0 if hit else size / section.osdf_origin_speed)
+        heapq.heappush(site.transfers, now + seconds)
+        node.files.add(key)
+        node.flights[key] = now + seconds
+        whole = seconds + section.launch + software.kind.hot_s
+        return Start(whole, cold=True, squid_mb=size if hit else 0.0, origin_mb=0.0 if hit else size)
+
+    def _sandbox(self, machine: Host, software: Software, now: float) -> Start:
+        if not self._can(machine).sif or self._node(machine).full:
+            return Start(HOOK_ANSWERS_S, failure="held")
+        seconds = self._upload(software.kind.sif_mb, now) + self.section.launch + software.kind.hot_s
+        return Start(seconds, cold=True, access_point_mb=software.kind.sif_mb)
+
+    def _registry(self, machine: Host, software: Software, now: float) -> Start:
+        node, section = self._node(machine), self.section
+        if not self._can(machine).registry or node.full:
+            return Start(HOOK_ANSWERS_S, failure="held")
+        waits = self._pull(machine.site if section.nat else machine.host, now)
+        key = ("layers", software.image)
+        cold = key not in node.files
+        seconds = waits + section.launch + software.kind.hot_s
+        size = software.kind.image_wire_mb if cold else 0.0
+        if cold:
+            site = self._site(machine.site)
+            speed = min(section.wan_speed / (1 + _under_way(site.leading, now)), section.node_speed)
+            load = size / speed + software.kind.image_mb / section.convert_speed
+            heapq.heappush(site.leading, now + waits + load)
+            seconds += load
+        else:
+            seconds = max(seconds, node.flights.get(key, 0.0) - now)
+        if waits > section.hook_timeout or seconds > section.hook_timeout + section.launch:
+            return Start(section.hook_timeout, cold=cold, origin_mb=size, pulls=1, failure="requeued")
+        node.files.add(key)
+        if cold:
+            node.flights[key] = now + seconds
+        return Start(seconds, cold=cold, origin_mb=size, pulls=1)
+
+    def _default(self, machine: Host, software: Software, now: float) -> Start:
+        """The pilot has loaded its image before it took jobs: starting it is all there is."""
+        if not (self._can(machine).sif or self._can(machine).cvmfs):
+            return Start(0.0)  # no container there at all
+        return Start(self.section.launch)
+
+    def _install(self, machine: Host, software: Software, now: float) -> Start:
+        section, site = self.section, self._site(machine.site)
+        work = section.install * math.exp(section.install_spread * float(self._rng.standard_normal()))
+        speed = min(section.wan_speed / (1 + _under_way(site.leading, now)), section.node_speed)
+        seconds = work + section.install_size / speed
+        heapq.heappush(site.leading, now + seconds)
+        failed = float(self._rng.random()) < section.install_fails
+        return Start(seconds, cold=True, origin_mb=section.install_size, failure="requeued" if failed else "")
+
+    def _none(self, machine: Host, software: Software, now: float) -> Start:
+        return _AT_ONCE
+
+    # --- what they share
+
+    def _upload(self, size_mb: float, now: float) -> float:
+        """Send something from the access point through its transfer queue; gives how long it takes [s]."""
+        queue = self._uploads
+        running = _under_way(queue, now)
+        begins = now
+        if running >= self.section.transfer_queue:
+            begins = heapq.nsmallest(running - self.section.transfer_queue + 1, queue)[-1]
+        sharing = min(running + 1, self.section.transfer_queue)
+        speed = min(self.section.access_point_speed / sharing, self.section.node_speed)
+        ends = begins + size_mb / speed
+        heapq.heappush(queue, ends)
+        return ends - now
+
+    def _pull(self, address: str, now: float) -> float:
+        """Take one of an address's pulls; gives how long it has to wait for it [s]."""
+        section = self.section
+        rate = section.hub_pulls / section.hub_window
+        bucket = self._buckets.setdefault(address, _Bucket(float(section.hub_pulls)))
+        bucket.left = min(float(section.hub_pulls), bucket.left + rate * (now - bucket.at_s))
+        bucket.at_s = now
+        if bucket.left >= 1.0:
+            bucket.left -= 1.0
+            return 0.0
+        return (1.0 - bucket.left) / rate
+
+    def _can(self, machine: Host) -> Abilities:
+        return self._abilities.get(machine.name, self._able)
+
+    def _node(self, machine: Host) -> _Node:
+        key = machine.host if self.section.node_cache == "host" else machine.name
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = _Node(Cache(self.section.quota, keep=0.5))
+            if self.section.broken or self.section.disk_full:
+                node.broken = float(self._rng.random()) < self.section.broken
+                node.full = float(self._rng.random()) < self.section.disk_full
+            for piece in self._warm:
+                if node.cache.used_mb + piece.part.unpacked_mb > self.section.quota * node.cache.keep:
+                    break
+                node.cache.add(piece.key, piece.part.unpacked_mb)
+        return node
+
+    def _site(self, name: str) -> _Site:
+        site = self._sites.get(name)
+        if site is None:
+            site = self._sites[name] = _Site(Cache(self.section.squid_cache))
+        return site
+
+
+def _under_way(ends: list[float], now: float) -> int:
+    """How many of the loads that end at these times are not over yet."""
+    while ends and ends[0] <= now:
+        heapq.heappop(ends)
+    return len(ends)
+
+
+def _popular(software: Sequence[Software]) -> list[Piece]:
+    """The pieces of the jobs' images, the most frequent ones first."""
+    counts: dict[Piece, int] = {}
+    for item in software:
+        for piece in item.pieces:
+            counts[piece] = counts.get(piece, 0) + 1
+    return sorted(counts, key=lambda piece: (-counts[piece], str(piece.key)))
+
+
+def pieces_of(image: str, kind: ImageClass) -> tuple[Piece, ...]:
+    """What a start of an image touches: the base that its class shares, and the rest."""
+    base = classes().get(kind.base)
+    if base is None:
+        return (Piece(("base", kind.name), kind.touched),)
+    own = Part(
+        kind.touched.files - base.touched.files,
+        kind.touched.wire_mb - base.touched.wire_mb,
+        kind.touched.unpacked_mb - base.touched.unpacked_mb,
+    )
+    return (Piece(("base", base.name), base.touched), Piece(("image", image), own))
+
+
+def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Generator) -> list[Software]:
+    """What each job brings.
+
+    A job that names no image although its path has one gets one by popularity, its class by the classes' shares.
+
+    jobs : frame "jobs"; its image, delivery and input_mib are read
+    """
+    drawn = _drawn_images(len(jobs), section, rng)
+    known: dict[tuple[str, str], tuple[ImageClass, tuple[Piece, ...]]] = {}
+    found = []
+    inputs = jobs["input_mib"].fillna(0.0).to_numpy(dtype="float64") * MIB_IN_MB
+    for row, (image, source) in enumerate(zip(jobs["image"], jobs["delivery"], strict=True)):
+        name = None if pd.isna(image) else str(image)
+        path = (
+            path_of(name, None if pd.isna(source) else str(source))
+            if section.path == "jobs"
+            else section.path
+        )
+        label, kind_name = (short_name(name), "") if name else drawn[row]
+        if (label, kind_name) not in known:
+            kind = classes()[kind_name] if kind_name else classify(label)
+            known[label, kind_name] = (kind, pieces_of(label, kind))
+        kind, pieces = known[label, kind_name]
+        found.append(Software(path, label, kind, pieces, float(inputs[row]) or section.input))
+    return found
+
+
+def _drawn_images(count: int, section: DeliverySection, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """An image and its class for each job, by popularity; an image's class never changes."""
+    kinds = list(classes().values())
+    shares = np.array([kind.share for kind in kinds])
+    which = rng.choice(len(kinds), section.images, p=shares / shares.sum())
+    ranks = rng.choice(section.images, count, p=zipf(section.images, section.popularity))
+    return [(f"image{rank}", kinds[which[rank]].name) for rank in ranks.tolist()]
+
+
+def default_image(sif_mb: float, pelican_mb_s: float, http_mb_s: float) -> tuple[float, str]:
+    """How long a pilot needs for its default image before it takes jobs [s], and from where it has it in the end.
+
+    Pelican gives up after 240 s or below 1 MB/s, HTTP after 240 s; what is left is the copy in CVMFS.
+
+    Examples
+    --------
+    >>> default_image(4000, 50, 50), default_image(4000, 10, 20), default_image(4000, 10, 10)
+    ((80.0, 'OSDF'), (440.0, 'HTTP'), (480.0, 'CVMFS'))
+    """
+    waited = 0.0
+    for source, speed in (("OSDF", pelican_mb_s), ("HTTP", http_mb_s)):
+        if speed >= LOWEST_MB_S and sif_mb / speed <= DEFAULT_LIMIT_S:
+            return waited + sif_mb / speed, source
+        waited += DEFAULT_LIMIT_S if speed >= LOWEST_MB_S or source == "HTTP" else 0.0
+    return waited, "CVMFS"
+
+
+def make_delivery(
+    section: DeliverySection, jobs: pd.DataFrame, slots: pd.DataFrame, seed: int
+) -> Delivery | Nothing:
+    """The delivery of a run; its draws depend on the seed alone and touch no other stream.
+
+    jobs : frame "jobs", by whose rows `start` is asked; slots : frame "slots", for what machines can serve
+    """
+    if not section.on:
+        return Nothing()
+    images, draws = (np.random.default_rng(child) for child in np.random.SeedSequence([seed, 5]).spawn(2))
+    return Delivery(section, software_of(jobs, section, images), draws, abilities=abilities_by_machine(slots))
