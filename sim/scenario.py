@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from sim.delivery.section import DeliverySection
 from sim.errors import InputError, ScenarioError
 from sim.units import parse_duration
 
@@ -109,6 +110,7 @@ class Scenario(_Section):
     supply: SupplySection = SupplySection()
     workload: WorkloadSection = WorkloadSection()
     policy: PolicySection = PolicySection()
+    delivery: DeliverySection = DeliverySection()
     run: RunSection = RunSection()
 
 

@@ -102,8 +102,3 @@ class DeliverySection(BaseModel):
 
     broken: Share = 0.0
     disk_full: Share = 0.0
-
-    @property
-    def on(self) -> bool:
-        """Whether anything is added to a start at all."""
-        return self.path != "off"

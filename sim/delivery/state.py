@@ -39,14 +39,14 @@ class Host(Protocol):
 
 
 class Start(NamedTuple):
-    """What a start took: seconds until the job's own code runs, whether its image was cold, MB moved by level.
+    """What a start took: seconds until the job's own code runs, whether its image was cold (None: not known), MB by level.
 
     failure : empty; ``held`` (the job waits for its user), ``requeued`` (it tries again elsewhere), ``stopped`` (the pilot
         takes no more jobs, the job tries again)
     """
 
     seconds: float
-    cold: bool = False
+    cold: bool | None = False
     squid_mb: float = 0.0
     origin_mb: float = 0.0
     access_point_mb: float = 0.0
@@ -91,11 +91,11 @@ class Nothing:
     """Delivery that adds nothing: for pools where it isn't asked about."""
 
     def start(self, machine: Host, row: int, now_s: float) -> Start:
-        """Start at once."""
-        return _AT_ONCE
+        """Start at once; what was moved isn't known."""
+        return _UNKNOWN
 
 
-_AT_ONCE = Start(0.0)
+_UNKNOWN = Start(0.0, cold=None)
 
 
 @dataclass(slots=True)
@@ -286,9 +286,8 @@ class Delivery:
         if cold:
             site = self._site(machine.site)
             speed = min(section.wan_speed / (1 + _under_way(site.leading, now)), section.node_speed)
-            load = size / speed + software.kind.image_mb / section.convert_speed
-            heapq.heappush(site.leading, now + waits + load)
-            seconds += load
+            heapq.heappush(site.leading, now + waits + size / speed)
+            seconds += size / speed + software.kind.image_mb / section.convert_speed
         else:
             seconds = max(seconds, node.flights.get(key, 0.0) - now)
         if waits > section.hook_timeout or seconds > section.hook_timeout + section.launch:
@@ -308,13 +307,14 @@ class Delivery:
         section, site = self.section, self._site(machine.site)
         work = section.install * math.exp(section.install_spread * float(self._rng.standard_normal()))
         speed = min(section.wan_speed / (1 + _under_way(site.leading, now)), section.node_speed)
-        seconds = work + section.install_size / speed
-        heapq.heappush(site.leading, now + seconds)
+        load = section.install_size / speed
+        heapq.heappush(site.leading, now + load)
+        seconds = work + load
         failed = float(self._rng.random()) < section.install_fails
         return Start(seconds, cold=True, origin_mb=section.install_size, failure="requeued" if failed else "")
 
     def _none(self, machine: Host, software: Software, now: float) -> Start:
-        return _AT_ONCE
+        return Start(0.0)
 
     # --- what they share
 
@@ -457,7 +457,7 @@ def make_delivery(
 
     jobs : frame "jobs", by whose rows `start` is asked; slots : frame "slots", for what machines can serve
     """
-    if not section.on:
+    if section.path == "off":
         return Nothing()
     images, draws = (np.random.default_rng(child) for child in np.random.SeedSequence([seed, 5]).spawn(2))
     return Delivery(section, software_of(jobs, section, images), draws, abilities=abilities_by_machine(slots))

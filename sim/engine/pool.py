@@ -14,6 +14,7 @@ import numpy as np
 import simpy
 
 from sim.classads.matching import Autocluster, Matcher, Remainder
+from sim.delivery.state import Delivery, Nothing
 from sim.engine.entities import Claim, Job, Machine, Submitter
 from sim.engine.fairshare import decayed
 from sim.engine.negotiator import Negotiator, Offers
@@ -64,6 +65,7 @@ class Pool:
     matcher : table of matches
     policy : what the daemons do
     start_unix : when the run begins [s, Unix]; ads are judged at this time plus the simulated one
+    delivery : how software reaches the jobs; nothing is added to a start without it
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class Pool:
         start_unix: float,
         streams: Streams,
         ghosts: Sequence[Ghost] = (),
+        delivery: Delivery | Nothing | None = None,
     ) -> None:
         self.env = simpy.Environment()
+        self.delivery = delivery or Nothing()
         self.policy = policy
         self.matcher = matcher
         self.start_unix = start_unix
@@ -392,17 +396,22 @@ class Pool:
         claim.serial += 1
         job.starts += 1
         started = env.now + delay_s
-        claim.attempt = self.recorder.start(job, claim, origin, env.now, started)
-        length = delay_s + self.policy.image_start + job.run_s + self.policy.run_overhead
+        brought = self.delivery.start(claim.machine, job.row, started)
+        claim.attempt = self.recorder.start(job, claim, origin, env.now, started, brought)
+        works = 0.0 if brought.failure else self.policy.image_start + job.run_s + self.policy.run_overhead
+        length = delay_s + brought.seconds + works
         serial = claim.serial
         timeout = env.timeout(length)
         assert timeout.callbacks is not None
-        timeout.callbacks.append(lambda _: self._finish(claim, serial))
+        timeout.callbacks.append(lambda _: self._finish(claim, serial, brought.failure))
         self._announce(reschedule=False)
 
-    def _finish(self, claim: Claim, serial: int) -> None:
+    def _finish(self, claim: Claim, serial: int, failure: str = "") -> None:
         if claim.serial != serial or claim.job is None:
             return  # the attempt was cut short
+        if failure:
+            self._fail(claim, claim.job, failure)
+            return
         self.recorder.end(claim.attempt, self.env.now, "done")
         claim.job.ended = True
         claim.job = None
@@ -410,6 +419,21 @@ class Pool:
         if not self._reuse(claim):
             self._release(claim)
         self._check_finished()
+
+    def _fail(self, claim: Claim, job: Job, failure: str) -> None:
+        """End an attempt whose software didn't come: the job is held or idle again, and a pilot may take no more."""
+        claim.job = None
+        self.recorder.end(claim.attempt, self.env.now, "held" if failure == "held" else "failed")
+        if failure == "stopped":
+            claim.machine.retire_s = min(claim.machine.retire_s, self.env.now)
+        self._release(claim)
+        if failure == "held":
+            self.unfinished -= 1
+            self._check_finished()
+        else:
+            job.ready_s = self.env.now
+            claim.submitter.push(job)
+            self._announce(reschedule=False)
 
     def _check_finished(self) -> None:
         if not self.unfinished and not self.ghosts and not self._finished.triggered:

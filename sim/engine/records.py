@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sim.delivery.state import Start
 from sim.engine.entities import Claim, Job
 from sim.engine.negotiator import Cycle
 from sim.schema import conform
@@ -30,11 +31,13 @@ class Recorder:
     cycles: list[tuple[float, Cycle, int]] = field(default_factory=list)
     probes: list[ProbeResult] = field(default_factory=list)
 
-    def start(self, job: Job, claim: Claim, origin: str, matched_s: float, started_s: float) -> int:
-        """Write down the start of an attempt and give its number."""
+    def start(
+        self, job: Job, claim: Claim, origin: str, matched_s: float, started_s: float, brought: Start
+    ) -> int:
+        """Write down the start of an attempt, what it brought to it, and give its number."""
         self.attempts.append(
-            [job, job.starts, job.ready_s, matched_s, started_s, None, claim, claim.places, origin, "running"]
-        )
+            [job, job.starts, job.ready_s, matched_s, started_s, None, claim, claim.places, origin, "running", brought]
+        )  # fmt: skip
         return len(self.attempts) - 1
 
     def end(self, number: int, ended_s: float, outcome: str) -> None:
@@ -71,7 +74,7 @@ def attempts_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float) ->
             "ready_at": at(start_unix, [row[2] for row in rows]),
             "matched_at": at(start_unix, [row[3] for row in rows]),
             "started_at": at(start_unix, [row[3] for row in rows]),
-            "executing_at": at(start_unix, [row[4] for row in rows]),
+            "executing_at": at(start_unix, [_executing_s(row) for row in rows]),
             "ended_at": at(start_unix, [np.nan if row[5] is None else row[5] for row in rows]),
             "slot": [f"slot1_{claim.number}@{claim.machine.name}" for claim in claims],
             "machine": [claim.machine.host for claim in claims],
@@ -87,10 +90,28 @@ def attempts_frame(recorder: Recorder, jobs: pd.DataFrame, start_unix: float) ->
             "memory_mib": [claim.size.memory_mib for claim in claims],
             "gpus": [len(claim.places) for claim in claims],
             "origin": [row[8] for row in rows],
+            "cold": pd.Series([row[10].cold for row in rows], dtype="boolean"),
+            "moved_mib": [np.nan if row[10].cold is None else row[10].moved_mb * 1e6 / 2**20 for row in rows],
             "outcome": [row[9] for row in rows],
         }
     )
     return conform(frame, "attempts")
+
+
+def _executing_s(row: list[Any]) -> float:
+    """When the user's code began [s since the run began]; NaN if its software never came."""
+    return float("nan") if row[10].failure else float(row[4] + row[10].seconds)
+
+
+def starts_frame(recorder: Recorder, start_unix: float) -> pd.DataFrame:
+    """How software reached each attempt: row of the job, when, where, seconds, cold, MB by level, pulls, failure."""
+    rows = [row for row in recorder.attempts if row[9] != "unstarted"]
+    frame = pd.DataFrame([row[10] for row in rows], columns=list(Start._fields))
+    frame.insert(0, "row", [row[0].row for row in rows])
+    frame.insert(1, "at", at(start_unix, [row[4] for row in rows]))
+    frame.insert(2, "site", pd.Series([row[6].machine.site for row in rows], dtype="str"))
+    frame.insert(3, "host", pd.Series([row[6].machine.host for row in rows], dtype="str"))
+    return frame
 
 
 def jobs_frame(
@@ -101,18 +122,20 @@ def jobs_frame(
     clock : what a start is: ``shadow`` (the schedd has the slot; JobStartDate) or ``execution`` (user code begins)
     """
     count = len(jobs)
-    begins = 3 if clock == "shadow" else 4
+    shadow = clock == "shadow"
     first, last, executing, done, starts = (np.full(count, np.nan) for _ in range(5))
     starts[:] = 0
     vacated = np.zeros(count)
+    held = np.zeros(count, dtype=bool)
     for row in recorder.attempts:
         if row[9] == "unstarted":
             continue
         place = row[0].row
         starts[place] += 1
         if np.isnan(first[place]):
-            first[place] = row[begins]
-        last[place], executing[place] = row[3], row[4]
+            first[place] = row[3] if shadow else _executing_s(row)
+        last[place], executing[place] = row[3], _executing_s(row)
+        held[place] = row[9] == "held"
         if row[9] == "done":
             done[place] = row[5]
         elif row[9] in {"evicted", "lost"}:
@@ -125,7 +148,9 @@ def jobs_frame(
     frame["executing_at"] = at(start_unix, executing)
     frame["completed_at"] = at(start_unix, done)
     running = ~np.isnan(last) & np.isnan(done)
-    frame["status"] = np.where(~np.isnan(done), "completed", np.where(running, "running", "idle"))
+    frame["status"] = np.select(
+        [~np.isnan(done), held, running], ["completed", "held", "running"], default="idle"
+    )
     frame["n_starts"] = starts.astype("int64")
     frame["n_vacates"] = vacated.astype("int64")
     frame["slot"] = None

@@ -16,9 +16,10 @@ import pandas as pd
 import sim
 from sim.classads.matching import Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
+from sim.delivery.state import make_delivery
 from sim.engine.entities import Job, Machine
 from sim.engine.pool import Ghost, Pool, Session, Streams
-from sim.engine.records import attempts_frame, cycles_frame, jobs_frame, probes_frame
+from sim.engine.records import attempts_frame, cycles_frame, jobs_frame, probes_frame, starts_frame
 from sim.engine.supply import Stay, fixed_stays, recorded_stays
 from sim.errors import InputError
 from sim.policy import effective_policy
@@ -100,6 +101,7 @@ class Run:
     manifest: dict[str, Any]
     observed: pd.DataFrame
     observed_evictions: int
+    starts: pd.DataFrame
 
     @property
     def goodput(self) -> float:
@@ -196,6 +198,7 @@ class Plan:
             policy=self.policy,
             start_unix=start,
             streams=Streams.of(seed),
+            delivery=make_delivery(self.scenario.delivery, record.jobs, record.slots, seed),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
             ],
@@ -214,6 +217,7 @@ class Plan:
             manifest=_manifest(self.scenario, record, seed, self.jobs, horizon)
             | {"policy": self.policy.model_dump(), "running_not_placed": lost},
             observed=record.jobs.iloc[used].reset_index(drop=True),
+            starts=starts_frame(pool.recorder, start),
             observed_evictions=int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         )
 

@@ -116,7 +116,7 @@ def test_a_small_quota_throws_images_out() -> None:
     """TensorFlow and PyTorch by turns: both stay in 20 GB, neither in 1.5 GB (measured: one cleanup at 1500 MB)."""
     for quota, again in (("20 GB", 0), ("1.2 GB", 4)):
         made = delivery(kinds=("pytorch", "tensorflow") * 3, quota=quota)
-        colds = [made.start(Machine(), row, 1000.0 * row).cold for row in range(6)]
+        colds = [made.start(Machine(), row, 1000.0 * row).cold is True for row in range(6)]
         assert sum(colds[2:]) == again
 
 
