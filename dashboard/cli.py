@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "snapshots of a pool into the store",
     "match": "what a requirements expression costs",
     "simulate": "a scenario's runs, observed beside simulated",
+    "strategies": "containers, installing, or one GPU type: the same jobs side by side",
     "image": "an image's size, start cost and publication",
     "replay": "a recorded real pool, simulated beside what really happened",
 }

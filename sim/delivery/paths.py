@@ -57,10 +57,11 @@ def short_name(image: str) -> str:
     return re.sub(r"^(/cvmfs/[^/]+/|[a-z+]+://)", "", image)
 
 
-def abilities_by_machine(slots: pd.DataFrame) -> dict[str, Abilities]:
+def abilities_by_machine(slots: pd.DataFrame, *, assumed: bool = False) -> dict[str, Abilities]:
     """What machines can run, by their startd's name (what follows the @ of a slot's), as they last said.
 
     slots : frame "slots"
+    assumed : whether a machine with Apptainer is taken to serve every container path
     """
     whole = slots[slots["slot_type"] != "dynamic"].drop_duplicates("name", keep="last")
     own = attribute_name(IMAGES)
@@ -69,17 +70,29 @@ def abilities_by_machine(slots: pd.DataFrame) -> dict[str, Abilities]:
         repositories = "" if pd.isna(row["cvmfs"]) else str(row["cvmfs"])
         apptainer = bool(row["has_singularity"]) or bool(row["has_container"])
         found[str(row["name"]).split("@", 1)[-1]] = Abilities(
-            cvmfs=apptainer and own in repositories.split(","),
-            sif=apptainer and bool(row["has_sif"]),
-            registry=(apptainer and bool(row["has_docker_url"])) or bool(row["has_docker"]),
+            cvmfs=apptainer and (assumed or own in repositories.split(",")),
+            sif=apptainer and (assumed or bool(row["has_sif"])),
+            registry=(apptainer and (assumed or bool(row["has_docker_url"]))) or bool(row["has_docker"]),
         )
     return found
 
 
-#: The clause that keeps a job to machines that can serve its path, as condor_submit adds it or a user must.
-CLAUSES = {
+_APPTAINER = (
+    "(TARGET.HasSingularity =?= true || TARGET.HAS_SINGULARITY =?= true || TARGET.HasContainer =?= true)"
+)
+_CLAUSES = {
     "cvmfs": f"TARGET.HAS_CVMFS_{attribute_name(IMAGES)} =?= true",
     "osdf": "TARGET.HasSIF =?= true",
     "sandbox": "TARGET.HasSIF =?= true",
     "registry": "TARGET.HasDockerURL =?= true || TARGET.HasDocker =?= true",
 }
+
+
+def clause_of(path: str, *, assumed: bool = False) -> str:
+    """The clause that keeps a job to machines that can serve its path; empty where any can.
+
+    condor_submit adds it for SIF files and registry images; that of CVMFS users must add themselves.
+    """
+    if path not in _CLAUSES:
+        return ""
+    return _APPTAINER if assumed else _CLAUSES[path]

@@ -44,7 +44,9 @@ PathName = Literal["cvmfs", "osdf", "sandbox", "registry", "default", "install",
 class DeliverySection(BaseModel):
     """How software reaches the jobs.
 
-    path : ``off`` adds nothing to a start; ``jobs`` lets each job's own image decide; the others send every job this way
+    path : ``recorded`` adds nothing to a start; ``jobs`` lets each job's own image decide; the others send every job this way
+    machines : what a machine can serve: as its ad says (``ads``), or every container path wherever there is Apptainer
+        (``apptainer``), for pools whose ads don't tell, and for plans
     images, popularity : of jobs that name no image although their path has one: how many there are, and the exponent of
         their popularity (Zipf)
     node_cache : whether a node's CVMFS cache outlives its glideins (``host``) or dies with each (``glidein``)
@@ -60,7 +62,10 @@ class DeliverySection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Literal["off", "jobs", "cvmfs", "osdf", "sandbox", "registry", "default", "install", "none"] = "off"
+    path: Literal[
+        "recorded", "jobs", "cvmfs", "osdf", "sandbox", "registry", "default", "install", "none"
+    ] = "recorded"
+    machines: Literal["ads", "apptainer"] = "ads"
     images: int = Field(default=562, ge=1, le=100_000)
     popularity: float = Field(default=0.9, ge=0, le=5)
 

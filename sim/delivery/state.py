@@ -457,7 +457,8 @@ def make_delivery(
 
     jobs : frame "jobs", by whose rows `start` is asked; slots : frame "slots", for what machines can serve
     """
-    if section.path == "off":
+    if section.path == "recorded":
         return Nothing()
     images, draws = (np.random.default_rng(child) for child in np.random.SeedSequence([seed, 5]).spawn(2))
-    return Delivery(section, software_of(jobs, section, images), draws, abilities=abilities_by_machine(slots))
+    able = abilities_by_machine(slots, assumed=section.machines == "apptainer")
+    return Delivery(section, software_of(jobs, section, images), draws, abilities=able)

@@ -126,7 +126,7 @@ def jobs_frame(
     first, last, executing, done, starts = (np.full(count, np.nan) for _ in range(5))
     starts[:] = 0
     vacated = np.zeros(count)
-    held = np.zeros(count, dtype=bool)
+    held = np.full(count, np.nan)
     for row in recorder.attempts:
         if row[9] == "unstarted":
             continue
@@ -135,7 +135,7 @@ def jobs_frame(
         if np.isnan(first[place]):
             first[place] = row[3] if shadow else _executing_s(row)
         last[place], executing[place] = row[3], _executing_s(row)
-        held[place] = row[9] == "held"
+        held[place] = row[5] if row[9] == "held" else np.nan
         if row[9] == "done":
             done[place] = row[5]
         elif row[9] in {"evicted", "lost"}:
@@ -149,8 +149,9 @@ def jobs_frame(
     frame["completed_at"] = at(start_unix, done)
     running = ~np.isnan(last) & np.isnan(done)
     frame["status"] = np.select(
-        [~np.isnan(done), held, running], ["completed", "held", "running"], default="idle"
+        [~np.isnan(done), ~np.isnan(held), running], ["completed", "held", "running"], default="idle"
     )
+    frame["entered_status_at"] = at(start_unix, held).fillna(frame["entered_status_at"])
     frame["n_starts"] = starts.astype("int64")
     frame["n_vacates"] = vacated.astype("int64")
     frame["slot"] = None

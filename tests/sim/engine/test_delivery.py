@@ -94,12 +94,12 @@ def test_the_sample_with_delivery(sample: Recording) -> None:
     setup = (attempts["executing_at"] - attempts["started_at"]).dt.total_seconds()
     assert setup.median() == pytest.approx(300 + 2500 * 1.048576 / 125, rel=0.15)
     assert attempts["cold"].all()
-    assert attempts["moved_mib"].median() == pytest.approx(2500)
+    assert attempts["moved_mib"].median() == pytest.approx(2500e6 * 1.048576 / 2**20 / 1.048576)
     assert len(run.starts) == len(attempts)
 
 
-def test_off_is_as_before(sample: Recording) -> None:
-    """Delivery that adds nothing changes no record: `off` and `none` give the same attempts, but for what is known."""
+def test_without_delivery_nothing_changes(sample: Recording) -> None:
+    """Delivery that adds nothing changes no record: `recorded` and `none` give the same attempts, but for what is known."""
     off, none = simulated(sample), simulated(sample, "delivery.path=none")
     unknown = ["cold", "moved_mib"]
     pd.testing.assert_frame_equal(off.attempts.drop(columns=unknown), none.attempts.drop(columns=unknown))
