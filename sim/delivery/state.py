@@ -138,6 +138,7 @@ class Delivery:
     section : of the scenario
     software : of each job, by its row
     abilities : of machines by startd name; one that isn't there can serve every path
+    popular : what pre-warmed nodes have by frequency; by default what the jobs bring
     rng : a stream of its own
     """
 
@@ -148,6 +149,7 @@ class Delivery:
         rng: np.random.Generator,
         *,
         abilities: Mapping[str, Abilities] | None = None,
+        popular: Sequence[Software] | None = None,
     ) -> None:
         self.section = section
         self.software = software
@@ -173,7 +175,7 @@ class Delivery:
             squid_mb_s=section.squid_speed,
             wan_mb_s=section.wan_speed,
         )
-        self._warm = _popular(software) if section.prewarm else []
+        self._warm = _popular(software if popular is None else popular) if section.prewarm else []
         self._ways = {
             "cvmfs": self._cvmfs,
             "osdf": self._osdf,
@@ -194,6 +196,10 @@ class Delivery:
                 seconds=found.seconds + waited, access_point_mb=found.access_point_mb + software.input_mb
             )
         return found
+
+    def lose_nodes(self) -> None:
+        """Let every node lose its cache, as after a reinstallation; the sites keep theirs."""
+        self._nodes.clear()
 
     # --- the paths
 
