@@ -60,7 +60,7 @@ def test_a_narrowed_job_asks_for_more() -> None:
 
 def test_all_strategies_stand_side_by_side(found: Comparison, record: Recording) -> None:
     """One row each, the same jobs; what moves is what each path moves; gains count against the first."""
-    table: dict[str, Any] = found.table.set_index("strategy").to_dict("index")
+    table: dict[Any, Any] = found.table.set_index("strategy").to_dict("index")
     assert list(table) == ["cvmfs", "osdf", "sandbox", "registry", "default", "install", "pin"]
     assert found.table["jobs"].nunique() == 1
     assert table["cvmfs"]["gained_s"] == 0
