@@ -42,6 +42,15 @@ class Cache:
         self._held.move_to_end(key)
         return True
 
+    def touch_all(self, keys: Sequence[Hashable]) -> bool:
+        """Note the use of several objects; False, and none is noted, if one isn't there."""
+        for key in keys:
+            if key not in self._held:
+                return False
+        for key in keys:
+            self._held.move_to_end(key)
+        return True
+
     def opens(self, size_mb: float) -> bool:
         """Whether CVMFS can open a single object of this size: one above the cleanup's target fails."""
         return size_mb <= self.quota_mb * self.keep
@@ -78,15 +87,19 @@ class Cache:
 
     def _clean(self, target_mb: float) -> None:
         self.cleanups += 1
-        for key in [key for key in self._held if key not in self._pinned]:
-            if self.used_mb <= target_mb:
-                return
-            self.used_mb -= self._held.pop(key)
-        for key in list(self._held):  # catalogs are released when they alone are too much
-            if self.used_mb <= target_mb:
-                return
-            self.used_mb -= self._held.pop(key)
+        gone = []
+        left_mb = self.used_mb
+        for pinned in (False, True):  # catalogs are released when they alone are too much
+            for key, size_mb in self._held.items():
+                if left_mb <= target_mb:
+                    break
+                if (key in self._pinned) is pinned:
+                    gone.append(key)
+                    left_mb -= size_mb
+        for key in gone:
+            del self._held[key]
             self._pinned.discard(key)
+        self.used_mb = left_mb
 
 
 class Hits(NamedTuple):

@@ -87,6 +87,22 @@ class _Looked(NamedTuple):
     led: list[Hashable]
 
 
+class _Image(NamedTuple):
+    """What a warm start of an image needs: its pieces' keys, and the start itself, which is always the same."""
+
+    keys: tuple[Hashable, ...]
+    warm: Start
+
+    @classmethod
+    def of(cls, software: Software, client: Client) -> _Image:
+        """Of the image that a job brings."""
+        files = sum(piece.part.files for piece in software.pieces)
+        return cls(
+            tuple(piece.key for piece in software.pieces),
+            Start(software.kind.hot_s + files * client.warm_s),
+        )
+
+
 class Nothing:
     """Delivery that adds nothing: for pools where it isn't asked about."""
 
@@ -120,9 +136,10 @@ class _Site:
 
 @dataclass(slots=True)
 class _Node:
-    """A node: its CVMFS cache, loads in flight by piece, files it keeps whole, whether it is broken or full."""
+    """A node: its CVMFS cache, loads in flight by piece and until when, files it keeps whole, whether broken or full."""
 
     cache: Cache
+    loaded_s: float = 0.0
     flights: dict[Hashable, float] = field(default_factory=dict)
     files: set[Hashable] = field(default_factory=set)
     mounted: bool = False
@@ -158,6 +175,7 @@ class Delivery:
         self._rng = rng
         self._sites: dict[str, _Site] = {}
         self._nodes: dict[str, _Node] = {}
+        self._images: dict[str, _Image] = {}
         self._buckets: dict[str, _Bucket] = {}
         self._uploads: list[float] = []
         self._client = Client(
@@ -204,13 +222,17 @@ class Delivery:
     # --- the paths
 
     def _cvmfs(self, machine: Host, software: Software, now: float) -> Start:
-        node, site = self._node(machine), self._site(machine.site)
-        if not self._can(machine).cvmfs or node.broken:
+        node = self._node(machine)
+        if node.broken or not self._can(machine).cvmfs:
             return Start(HOOK_ANSWERS_S, failure="stopped")  # hook status 307
-        found = self._look(node, site, software, now)
+        image = self._images.get(software.image)
+        if image is None:
+            image = self._images[software.image] = _Image.of(software, self._client)
+        if node.mounted and now >= node.loaded_s and node.cache.touch_all(image.keys):
+            return image.warm
+        site = self._site(machine.site)
+        found = self._look(node, site, software.pieces, now)
         mount, node.mounted = not node.mounted, True
-        if not (found.fetched or mount or found.waits_s > 0.0):
-            return Start(software.kind.hot_s + found.disk.files * self._client.warm_s)
         own = start_time(
             software.kind.hot_s,
             disk=found.disk,
@@ -226,42 +248,41 @@ class Delivery:
         end = now + seconds
         if found.fetched:
             heapq.heappush(site.loading, end)
-            node.flights.update(dict.fromkeys(found.fetched, end))
+            node.loaded_s = max(node.loaded_s, end)
+            for key in found.fetched:
+                node.flights[key] = end
         if found.led:
             heapq.heappush(site.leading, end)
-            site.flights.update(dict.fromkeys(found.led, end))
-        near_mb, far_mb = found.near.wire_mb, found.far.wire_mb
+            for key in found.led:
+                site.flights[key] = end
         return Start(
-            seconds,
-            cold=bool(found.fetched),
-            squid_mb=near_mb,
-            origin_mb=far_mb,
+            seconds, cold=bool(found.fetched), squid_mb=found.near.wire_mb, origin_mb=found.far.wire_mb
         )
 
-    def _look(self, node: _Node, site: _Site, software: Software, now: float) -> _Looked:
+    def _look(self, node: _Node, site: _Site, pieces: Sequence[Piece], now: float) -> _Looked:
         """Where each piece of an image is, and take it into the caches that lack it."""
         disk, near, far, waits = NOTHING, NOTHING, NOTHING, 0.0
         fetched, led = [], []
-        for key, part in software.pieces:
+        for key, part in pieces:
             if node.cache.touch(key):
                 waits = max(waits, node.flights.get(key, 0.0) - now)
-                disk = disk.plus(part)
+                disk = disk.plus(part) if disk.files else part
                 continue
             node.cache.add(key, part.unpacked_mb)
             fetched.append(key)
             if self._network.squid and site.squid.request(key, part.wire_mb):
                 waits = max(waits, site.flights.get(key, 0.0) - now)
-                near = near.plus(part)
+                near = near.plus(part) if near.files else part
             else:
                 led.append(key)
-                far = far.plus(part)
+                far = far.plus(part) if far.files else part
         return _Looked(disk, near, far, waits, fetched, led)
 
     def _osdf(self, machine: Host, software: Software, now: float) -> Start:
         node, site, section = self._node(machine), self._site(machine.site), self.section
         if not self._can(machine).sif or node.full:
             return Start(HOOK_ANSWERS_S, failure="held")
-        key, size = ("sif", software.image), software.kind.sif_mb
+        key, size = f"sif {software.image}", software.kind.sif_mb
         if section.osdf_shared and key in node.files:
             # one slot downloads, the others wait for its lock
             return Start(max(section.launch + software.kind.hot_s, node.flights.get(key, 0.0) - now))
@@ -285,7 +306,7 @@ class Delivery:
         if not self._can(machine).registry or node.full:
             return Start(HOOK_ANSWERS_S, failure="held")
         waits = self._pull(machine.site if section.nat else machine.host, now)
-        key = ("layers", software.image)
+        key = f"layers {software.image}"
         cold = key not in node.files
         seconds = waits + section.launch + software.kind.hot_s
         size = software.kind.image_wire_mb if cold else 0.0
@@ -393,13 +414,13 @@ def pieces_of(image: str, kind: ImageClass) -> tuple[Piece, ...]:
     """What a start of an image touches: the base that its class shares, and the rest."""
     base = classes().get(kind.base)
     if base is None:
-        return (Piece(("base", kind.name), kind.touched),)
+        return (Piece(f"base {kind.name}", kind.touched),)
     own = Part(
         kind.touched.files - base.touched.files,
         kind.touched.wire_mb - base.touched.wire_mb,
         kind.touched.unpacked_mb - base.touched.unpacked_mb,
     )
-    return (Piece(("base", base.name), base.touched), Piece(("image", image), own))
+    return (Piece(f"base {base.name}", base.touched), Piece(f"image {image}", own))
 
 
 def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Generator) -> list[Software]:
