@@ -48,12 +48,15 @@ class DeliverySection(BaseModel):
     machines : what a machine can serve: as its ad says (``ads``), or every container path wherever there is Apptainer
         (``apptainer``), for pools whose ads don't tell, and for plans
     images, popularity : of jobs that name no image although their path has one: how many there are, and the exponent of
-        their popularity (Zipf)
+        their popularity (Zipf); without one it is fitted to the images that jobs do name, or 0.9 where they are few
     node_cache : whether a node's CVMFS cache outlives its glideins (``host``) or dies with each (``glidein``)
     prewarm : whether nodes begin with the most popular images in their caches
     squid : whether sites have a proxy cache; the times, speeds [MB/s] and sizes below are a site's
     osdf_shared : whether a SIF from OSDF is transferred once per glidein instead of once per job
     hub_pulls, hub_window : a registry's limit per address; nat says that a site's nodes share one address
+    lock : how long a slot waits for another of its glidein that downloads the same image
+    default_image, pelican_speed, http_speed : the pilot's own image, and whence it comes; default_loaded says whether the
+        pilot loads it before it takes jobs, or the first job waits for it
     install, install_size, install_fails : installing inside the job
     input : what is sent with each job beside its software, where its ad doesn't say
     broken : share of nodes where the repository can't be read although their ads say so
@@ -67,7 +70,7 @@ class DeliverySection(BaseModel):
     ] = "recorded"
     machines: Literal["ads", "apptainer"] = "ads"
     images: int = Field(default=562, ge=1, le=100_000)
-    popularity: float = Field(default=0.9, ge=0, le=5)
+    popularity: float | None = Field(default=None, ge=0, le=5)
 
     quota: Room = 20_000 * MIB_IN_MB
     node_cache: Literal["host", "glidein"] = "host"
@@ -98,6 +101,11 @@ class DeliverySection(BaseModel):
     nat: bool = True
     convert_speed: Speed = 80.0
     hook_timeout: Duration = 900.0
+    lock: Duration = 600.0
+    default_image: Size = 3000 * MIB_IN_MB
+    default_loaded: bool = True
+    pelican_speed: Speed = 50.0
+    http_speed: Speed = 50.0
     launch: Duration = 0.5
 
     install: Duration = 300.0

@@ -16,13 +16,16 @@ import numpy as np
 import pandas as pd
 
 from sim.delivery.caches import Cache
-from sim.delivery.images import ImageClass, classes, classify, zipf
+from sim.delivery.images import ImageClass, classes, classify, fit_zipf, zipf
 from sim.delivery.paths import Abilities, abilities_by_machine, path_of, short_name
 from sim.delivery.section import MIB_IN_MB, DeliverySection
 from sim.delivery.start import NOTHING, Client, Network, Part, start_time
 
 HOOK_ANSWERS_S = 2.0  # a prepare hook that finds no image says so at once
 LOWEST_MB_S = 1.0
+DEFAULT = "the pilot's default image"
+FEW = 20  # uses of images below which nothing is fitted
+EXPONENT = 0.9
 OSDF_CACHE_MB = 2e6  # the smallest that is recommended
 DEFAULT_LIMIT_S = 240.0  # of a pilot's download, first by Pelican, then by HTTP
 
@@ -177,6 +180,8 @@ class Delivery:
         self._nodes: dict[str, _Node] = {}
         self._images: dict[str, _Image] = {}
         self._buckets: dict[str, _Bucket] = {}
+        self._pilots: dict[str, float] = {}
+        self._base = pieces_of(DEFAULT, classes()["base"])
         self._uploads: list[float] = []
         self._client = Client(
             round_trips=section.round_trips,
@@ -285,7 +290,10 @@ class Delivery:
         key, size = f"sif {software.image}", software.kind.sif_mb
         if section.osdf_shared and key in node.files:
             # one slot downloads, the others wait for its lock
-            return Start(max(section.launch + software.kind.hot_s, node.flights.get(key, 0.0) - now))
+            waits = node.flights.get(key, 0.0) - now
+            if waits > section.lock:
+                return Start(section.lock, failure="requeued")
+            return Start(max(section.launch + software.kind.hot_s, waits))
         hit = site.osdf.request(key, size)
         speed = min(section.osdf_speed / (1 + _under_way(site.transfers, now)), section.node_speed)
         seconds = section.osdf_overhead + size / speed + (0.0 if hit else size / section.osdf_origin_speed)
@@ -325,10 +333,23 @@ class Delivery:
         return Start(seconds, cold=cold, origin_mb=size, pulls=1)
 
     def _default(self, machine: Host, software: Software, now: float) -> Start:
-        """The pilot has loaded its image before it took jobs: starting it is all there is."""
-        if not (self._can(machine).sif or self._can(machine).cvmfs):
+        """Starting the pilot's image is all there is, unless the first job of a glidein has to wait for it."""
+        section, able = self.section, self._can(machine)
+        if not (able.sif or able.cvmfs):
             return Start(0.0)  # no container there at all
-        return Start(self.section.launch)
+        if section.default_loaded:
+            return Start(section.launch)
+        ready = self._pilots.get(machine.name)
+        if ready is not None:
+            return Start(max(section.launch, ready - now))
+        waits, source = default_image(section.default_image, section.pelican_speed, section.http_speed)
+        self._pilots[machine.name] = now + waits
+        size = section.default_image if source != "CVMFS" else 0.0
+        found = Start(waits + section.launch, cold=True, squid_mb=size)
+        if source == "CVMFS":
+            unpacked = self._cvmfs(machine, software._replace(pieces=self._base, image=DEFAULT), now + waits)
+            found = unpacked._replace(seconds=unpacked.seconds + waits)
+        return found
 
     def _install(self, machine: Host, software: Software, now: float) -> Start:
         section, site = self.section, self._site(machine.site)
@@ -430,7 +451,7 @@ def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Gen
 
     jobs : frame "jobs"; its image, delivery and input_mib are read
     """
-    drawn = _drawn_images(len(jobs), section, rng)
+    drawn = _drawn_images(len(jobs), section, rng, popularity_of(jobs["image"], section))
     known: dict[tuple[str, str], tuple[ImageClass, tuple[Piece, ...]]] = {}
     found = []
     inputs = jobs["input_mib"].fillna(0.0).to_numpy(dtype="float64") * MIB_IN_MB
@@ -450,12 +471,24 @@ def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Gen
     return found
 
 
-def _drawn_images(count: int, section: DeliverySection, rng: np.random.Generator) -> list[tuple[str, str]]:
+def popularity_of(images: pd.Series, section: DeliverySection) -> float:
+    """The exponent of the images' popularity: as told, else fitted to those that jobs name, else 0.9."""
+    if section.popularity is not None:
+        return section.popularity
+    counts = images.dropna().value_counts()
+    if len(counts) < 3 or counts.sum() < FEW:
+        return EXPONENT
+    return fit_zipf(counts.tolist())
+
+
+def _drawn_images(
+    count: int, section: DeliverySection, rng: np.random.Generator, exponent: float
+) -> list[tuple[str, str]]:
     """An image and its class for each job, by popularity; an image's class never changes."""
     kinds = list(classes().values())
     shares = np.array([kind.share for kind in kinds])
     which = rng.choice(len(kinds), section.images, p=shares / shares.sum())
-    ranks = rng.choice(section.images, count, p=zipf(section.images, section.popularity))
+    ranks = rng.choice(section.images, count, p=zipf(section.images, exponent))
     return [(f"image{rank}", kinds[which[rank]].name) for rank in ranks.tolist()]
 
 

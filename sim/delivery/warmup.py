@@ -14,7 +14,7 @@ import pandas as pd
 
 from sim.delivery.images import classes, zipf
 from sim.delivery.section import DeliverySection
-from sim.delivery.state import Delivery, Software, pieces_of
+from sim.delivery.state import EXPONENT, Delivery, Software, pieces_of
 
 Event = Literal["new image", "new site", "cold front"]
 EVENTS: tuple[Event, ...] = ("new image", "new site", "cold front")
@@ -65,7 +65,11 @@ def warm_up(
     kinds = list(classes().values())
     shares = np.array([kind.share for kind in kinds])
     of_image = rng.choice(len(kinds), section.images, p=shares / shares.sum())
-    ranks = rng.choice(section.images, count, p=zipf(section.images, section.popularity))
+    ranks = rng.choice(
+        section.images,
+        count,
+        p=zipf(section.images, EXPONENT if section.popularity is None else section.popularity),
+    )
     fresh = (rng.random(count) < workload.share) & (times >= 0) & (event == "new image")
     nodes = [_Node(f"node{number}", f"node{number}", "site") for number in range(workload.nodes)]
     places = rng.integers(0, workload.nodes, count)

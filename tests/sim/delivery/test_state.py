@@ -20,6 +20,7 @@ from sim.delivery.state import (
     default_image,
     make_delivery,
     pieces_of,
+    popularity_of,
     software_of,
 )
 
@@ -308,3 +309,33 @@ def test_the_same_seed_gives_the_same_starts() -> None:
     )
     assert first == second
     assert first != other
+
+
+def test_the_first_job_waits_for_the_pilots_image_where_the_pilot_does_not() -> None:
+    """3 GB at 50 MB/s once per glidein; another slot waits with it; below 1 MB/s and too slow, CVMFS has it."""
+    made = delivery("default", default_loaded=False, default_image="3000 MB", launch=0)
+    first, beside = made.start(Machine(), 0, 0.0), made.start(Machine(), 1, 10.0)
+    later, other = made.start(Machine(), 2, 1000.0), made.start(Machine("glidein2@node1"), 2, 1000.0)
+    assert first.seconds == pytest.approx(3000 * 1.048576 / 50)
+    assert beside.seconds == pytest.approx(first.seconds - 10)
+    assert later.seconds == 0
+    assert other.cold
+    slow = delivery("default", default_loaded=False, default_image="3 GB", pelican_speed=0.5, http_speed=5)
+    found = slow.start(Machine(), 0, 0.0)
+    assert found.seconds == pytest.approx(240, abs=5), "HTTP's time runs out, then a small start from CVMFS"
+    assert found.origin_mb == pytest.approx(5.2)
+
+
+def test_a_lock_is_waited_for_ten_minutes_and_no_longer() -> None:
+    made = delivery("osdf", osdf_shared=True, osdf_speed=1.0, node_speed=1.0)
+    made.start(Machine(), 0, 0.0)
+    beside = made.start(Machine(), 1, 10.0)
+    assert (beside.seconds, beside.failure) == (600, "requeued")
+
+
+def test_popularity_is_fitted_where_jobs_name_images() -> None:
+    """Used 90, 30, 10 times: steeper than 1; a few uses are no data; what is told wins."""
+    names = pd.Series(["a"] * 90 + ["b"] * 30 + ["c"] * 10, dtype="str")
+    assert popularity_of(names, DeliverySection()) > 1.3
+    assert popularity_of(names[:5], DeliverySection()) == 0.9
+    assert popularity_of(names, DeliverySection(popularity=0.5)) == 0.5
