@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
+from collectors.source import Moment, Reading
 from collectors.web import Web, check_url
 from sim.delivery.images import MissingImageError, checked_name
 from sim.errors import InputError, SourceError
@@ -550,6 +551,36 @@ def compare(
     frame["lag_revisions"] = (newest - frame["revision"]).astype("Int64")
     frame["lag_s"] = (latest - frame["published_at"]).dt.total_seconds()
     return conform(frame, "repositories")
+
+
+class RepositorySource:
+    """Servers of CVMFS repositories as a source of collecting: the frame "repositories" in every round.
+
+    Servers are asked for their manifests at most once a minute each, whatever the round's interval.
+    """
+
+    name = "repositories"
+
+    def __init__(
+        self, urls: Sequence[str], *, web: Web | None = None, every_s: float = MANIFEST_EVERY_S
+    ) -> None:
+        self.urls = tuple(urls)
+        for url in urls:
+            Repository(url)
+        self._web = web or Web()
+        self._every_s = every_s
+        self._asked_s = -every_s
+
+    def read(self, moment: Moment) -> Reading:
+        """Ask every server; one that fails has a row with its error."""
+        now = time.monotonic()
+        if now - self._asked_s < self._every_s:
+            return Reading({})
+        self._asked_s = now
+        frame = compare(self.urls, web=self._web, now=moment.at)
+        frame["snapshot"] = moment.snapshot
+        errors = [str(error) for error in frame["error"].dropna()]
+        return Reading({"repositories": conform(frame, "repositories")}, errors=errors)
 
 
 STAT_FIELDS = (

@@ -39,7 +39,7 @@ from sim.schema import DTYPES, conform, describe, empty
 
 TEXTS = "ad_texts"
 _TIMES = {"slots": "seen_at", "devices": "seen_at", "jobs": "seen_at", "attempts": "started_at", "cycles": "started_at",
-          "priorities": "seen_at", "settings": "seen_at"}  # fmt: skip
+          "priorities": "seen_at", "settings": "seen_at", "repositories": "seen_at"}  # fmt: skip
 _KEYS = {"attempts": ["schedd", "job_id", "started_at"], "cycles": ["negotiator", "started_at"]}
 _ONCE = {
     "attempts": [*_KEYS["attempts"], "ended_at"],

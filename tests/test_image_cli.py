@@ -117,3 +117,21 @@ def test_pushed_beside_published(tmp_path: Path) -> None:
         assert verdict("ns/tool:3") == "pushed, not yet visible"
         assert verdict("ns/other:1") == "not in the sync list"
         assert verdict("ns/tool:9") == "not in the registry"
+
+
+def test_from_when_a_push_is_seen(tmp_path: Path) -> None:
+    """Pushed at 10:00: half of the draws before 10:40, all after the fixed steps; long ago is certain."""
+    Writer(tmp_path).write({"img!": {"a": 1}})
+    with served(tmp_path) as server:
+        url = f"{server.url}/made.example.org"
+        ended = poolscope(
+            tmp_path, "image", "img", "--repository", url, "--pushed", "2026-01-05 10:00", "--json"
+        )
+        assert ended.returncode == 0, ended.stderr
+        visible = json.loads(ended.stdout)["visible"]
+        assert visible["p10"] < visible["p50"] < visible["p90"] < visible["p99"]
+        assert visible["p50"].startswith("2026-01-05T10:3")
+        assert visible["chance_now"] == 1
+        wrong = poolscope(tmp_path, "image", "img", "--repository", url, "--pushed", "noon")
+        assert wrong.returncode == 2
+        assert "expected a time" in wrong.stderr

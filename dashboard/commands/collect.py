@@ -20,9 +20,22 @@ from sim.units import parse_duration
 @click.option(
     "--test-pool", is_flag=True, help="A loopback pool: it may be asked more often than once a minute."
 )
+@click.option(
+    "--repository",
+    "repositories",
+    multiple=True,
+    metavar="URL",
+    help="A CVMFS repository on a server, such as http://server:8000/cvmfs/NAME; several times; asked once a minute.",
+)
 @shared
 def collect(
-    pool: str, once: bool, every: str | None, test_pool: bool, data: Path | None, as_json: bool
+    pool: str,
+    once: bool,
+    every: str | None,
+    test_pool: bool,
+    repositories: tuple[str, ...],
+    data: Path | None,
+    as_json: bool,
 ) -> None:
     """Take snapshots of slots, queue, history, negotiator and priorities."""
     from collectors.rounds import Round, check_interval, collect_every, collect_once, live_sources
@@ -31,6 +44,11 @@ def collect(
     if once and every:
         raise InputError("--once and --every: choose one of them")
     store = Store(data_to_write(data))
+    sources = live_sources(pool)
+    if repositories:
+        from collectors.cvmfs import RepositorySource
+
+        sources.append(RepositorySource(repositories))
 
     def tell(result: Round | PoolscopeError) -> None:
         if isinstance(result, PoolscopeError):
@@ -45,11 +63,11 @@ def collect(
             click.echo(f"snapshot {result.snapshot}: {', '.join(parts)} rows")
 
     if not every:
-        tell(collect_once(live_sources(pool), store))
+        tell(collect_once(sources, store))
         return
     every_s = parse_duration(every)
     check_interval(every_s, pool, test_pool=test_pool)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    collect_every(live_sources(pool), store, every_s, stop=stop, tell=tell, jitter=0.0 if test_pool else 0.1)
+    collect_every(sources, store, every_s, stop=stop, tell=tell, jitter=0.0 if test_pool else 0.1)

@@ -34,6 +34,11 @@ REPOSITORY = "http://cvmfs-s1fnal.opensciencegrid.org:8000/cvmfs/singularity.ope
     type=click.Path(path_type=Path),
     help="The list of images that are published (docker_images.txt), with --registry.",
 )
+@click.option(
+    "--pushed",
+    metavar="TIME",
+    help="When it was pushed (UTC), such as '2026-11-24 10:00': from when do jobs see it?",
+)
 @shared
 def image(
     name: str,
@@ -41,6 +46,7 @@ def image(
     proxy: str | None,
     registry: str | None,
     sync_list: Path | None,
+    pushed: str | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -55,6 +61,7 @@ def image(
     from collectors.web import Web
     from sim.delivery.images import MissingImageError, checked_name
 
+    pushed_at = _moment(pushed) if pushed else None
     if sync_list and not registry:
         raise InputError("--sync-list needs --registry: name the image that was pushed")
     urls = repositories or (REPOSITORY,)
@@ -84,10 +91,45 @@ def image(
     if registry:
         link = found.path if found and found.path != f"/{name}" else None
         answer["registry"] = _registry(registry, web, sync_list, link)
+    if pushed_at is not None:
+        answer["visible"] = _visible(answer, pushed_at, now)
     if wants_json(as_json):
         print_json(answer)
     else:
         click.echo(_words(answer))
+
+
+def _moment(text: str) -> Any:
+    import pandas as pd
+
+    try:
+        at = pd.Timestamp(text)
+        return at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"--pushed {text[:60]!r}: expected a time such as '2026-11-24 10:00'") from error
+
+
+def _visible(answer: dict[str, Any], pushed_at: Any, now: Any) -> dict[str, Any]:
+    """From when jobs see an image that was pushed then, by the model of the publication pipeline.
+
+    Its sizes are those that are known: of the registry's layers, of the repository's catalog; else those of a class.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from sim.delivery.images import classify
+    from sim.delivery.publication import Pipeline, delays
+
+    kind = classify(answer["name"])
+    wire_mb = answer.get("registry", {}).get("bytes", kind.image_wire_mb * 1e6) / 1e6
+    unpacked_mb = answer.get("bytes", wire_mb * kind.image_mb / kind.image_wire_mb * 1e6) / 1e6
+    drawn = delays(wire_mb, unpacked_mb, Pipeline(), np.random.default_rng(1))
+    times = {
+        f"p{share * 100:.0f}": (pushed_at + pd.Timedelta(seconds=round(delay))).isoformat()
+        for share, delay in zip((0.1, 0.5, 0.9, 0.99), drawn.quantiles(), strict=True)
+    }
+    chance = drawn.visible((now - pushed_at).total_seconds())
+    return {"pushed": pushed_at.isoformat(), **times, "chance_now": chance}
 
 
 def _weights(found: Any) -> dict[str, Any]:
@@ -183,6 +225,13 @@ def _words(answer: dict[str, Any]) -> str:
     if answer["sites"]:
         lines += ["", f"{'site':<24} {'slots with it':>14} {'of':>4}"]
         lines += [f"  {row['site']:<22} {row['available']:>14} {row['slots']:>4}" for row in answer["sites"]]
+    if "visible" in answer:
+        seen = answer["visible"]
+        times = ", ".join(f"{share} {seen[share][11:16]}" for share in ("p10", "p50", "p90", "p99"))
+        lines += [
+            "",
+            f"pushed {seen['pushed'][:16].replace('T', ' ')} UTC: jobs see it from {times} UTC; by now with {seen['chance_now']:.0%}",
+        ]
     if "registry" in answer:
         told = answer["registry"]
         lines += ["", f"registry   {told['image']}: {told['verdict']}"]

@@ -1,4 +1,4 @@
-"""What slots say of CVMFS repositories → frame "cvmfs": a row per slot and repository that it was probed for.
+"""What slots say of CVMFS and images → frames "cvmfs" (a row per slot and repository) and "containers" (a row per slot).
 
 A glidein writes a repository's name into attribute names with dots and dashes as underscores, so a name is told back from
 a list of known ones; of others only the dots are restored.
@@ -6,10 +6,13 @@ a list of known ones; of others only the dots are restored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from sim.classads.ads import parse_one
 from sim.classads.view import View
+from sim.inventory.rows import kib
 from sim.schema import conform, empty
 
 #: The repositories that the course names; others are found as well.
@@ -51,21 +54,58 @@ def cvmfs_frame(slots: pd.DataFrame) -> pd.DataFrame:
     ----------
     slots : frame "slots", with the ads
     """
+    return _frame(slots, "cvmfs", _repositories)
+
+
+def containers_frame(slots: pd.DataFrame) -> pd.DataFrame:
+    """The frame "containers" of slots: what a glidein says of images beside the standard abilities; see `cvmfs_frame`."""
+    return _frame(slots, "containers", _containers)
+
+
+def image_uses(containers: pd.DataFrame) -> pd.Series:
+    """How many glideins hold each image, the most frequent first: a sample of the images' popularity.
+
+    containers : frame "containers"
+    """
+    names = containers["cached_images"].dropna().str.split(",").explode().str.strip()
+    return names[names != ""].value_counts()
+
+
+def _frame(slots: pd.DataFrame, name: str, told: Callable[[View], list[dict[str, object]]]) -> pd.DataFrame:
+    """A frame with what each ad tells; an ad that many slots and snapshots share is read once."""
     parts = []
     whole = slots[slots["slot_type"] != "dynamic"]
     for text, same in whole.groupby("ad", sort=False):
-        told = _told(str(text))
-        if told:
-            parts.append(
-                same[["snapshot", "seen_at", "name", "machine", "site"]].merge(
-                    pd.DataFrame(told), how="cross"
-                )
-            )
-    return conform(pd.concat(parts, ignore_index=True), "cvmfs") if parts else empty("cvmfs")
+        rows = told(View(parse_one(str(text))))
+        if rows:
+            keys = same[["snapshot", "seen_at", "name", "machine", "site"]]
+            parts.append(keys.merge(pd.DataFrame(rows), how="cross"))
+    return conform(pd.concat(parts, ignore_index=True), name) if parts else empty(name)
 
 
-def _told(text: str) -> list[dict[str, object]]:
-    ad = View(parse_one(text))
+def _containers(ad: View) -> list[dict[str, object]]:
+    flags = {
+        column: ad.flag(name) if ad.value(name) is not None else None
+        for column, name in (
+            ("can_use_sif", "SINGULARITY_CAN_USE_SIF"),
+            ("can_use_registry", "SINGULARITY_CAN_USE_REGISTRY"),
+            ("disk_is_full", "SINGULARITY_DISK_IS_FULL"),
+            ("osdf", "OSDF_VERIFIED"),
+        )
+    }
+    row: dict[str, object] = {
+        "default_image": ad.text("OSG_DEFAULT_SINGULARITY_IMAGE"),
+        "default_source": ad.text("OSG_DEFAULT_SINGULARITY_IMAGE_SOURCE"),
+        "cached_images": ad.text("GWMS_SINGULARITY_CACHED_IMAGES"),
+        "cached_mib": kib(ad, "GWMS_SINGULARITY_CACHED_IMAGES_KB"),
+        **flags,
+        "pelican": ad.text("PelicanPluginVersion"),
+        "proxy": ad.text("http_proxy"),
+    }
+    return [row] if any(value is not None for value in row.values()) else []
+
+
+def _repositories(ad: View) -> list[dict[str, object]]:
     rows = []
     for spelled in ad.names("has_cvmfs_"):
         part = ad.spelled(spelled)[len("HAS_CVMFS_") :]

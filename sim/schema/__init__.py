@@ -38,7 +38,7 @@ def frames() -> tuple[str, ...]:
     Examples
     --------
     >>> frames()
-    ('attempts', 'cvmfs', 'cycles', 'devices', 'jobs', 'priorities', 'repositories', 'settings', 'slots', 'waits')
+    ('attempts', 'containers', 'cvmfs', 'cycles', 'devices', 'jobs', 'priorities', 'repositories', 'settings', 'slots', 'waits')
     """
     folder = resources.files(__name__)
     return tuple(

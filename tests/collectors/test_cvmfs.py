@@ -12,9 +12,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from collectors.cvmfs import Manifest, Repository, Shelf, compare, parse_stat, read_attributes
+from collectors.cvmfs import (
+    Manifest,
+    Repository,
+    RepositorySource,
+    Shelf,
+    compare,
+    parse_stat,
+    read_attributes,
+)
+from collectors.rounds import collect_once
+from collectors.source import Moment, Reading
 from collectors.web import Web
 from sim.errors import InputError, PoolscopeError, SourceError
+from sim.schema import empty
+from sim.store import Store
 from tests.collectors.repository import Writer
 from tests.collectors.serving import Served, served
 
@@ -384,3 +396,32 @@ def test_a_catalog_with_a_wrong_table_is_a_sentence(made: Served, tmp_path: Path
     writer.write({}, fields={"C": writer.put(content, "C")})
     with pytest.raises(InputError, match="damaged catalog"):
         Repository(f"{made.url}/made.example.org").image("x")
+
+
+def test_repositories_are_collected(made: Served, tmp_path: Path) -> None:
+    """Every server in a row of the round's snapshot, failures noted; asked again only after its interval."""
+    Writer(tmp_path).write(TREE)
+    source = RepositorySource([f"{made.url}/made.example.org", f"{made.url}/gone.example.org"], every_s=60)
+    reading = source.read(Moment(pd.Timestamp(1_795_463_800, unit="s", tz="UTC"), "now"))
+    frame = reading.frames["repositories"]
+    assert frame["snapshot"].tolist() == ["now", "now"]
+    assert frame["revision"].iloc[0] == 7
+    assert len(reading.errors) == 1
+    assert source.read(Moment(pd.Timestamp(1_795_463_810, unit="s", tz="UTC"), "next")).frames == {}
+    with pytest.raises(InputError):
+        RepositorySource(["nonsense"])
+
+
+def test_repositories_reach_the_store(made: Served, tmp_path: Path) -> None:
+    """A round with a first source that answers: the frame lies in the snapshot."""
+    Writer(tmp_path).write(TREE)
+
+    class Slots:
+        name = "slots"
+
+        def read(self, moment: Moment) -> Reading:
+            return Reading({"slots": empty("slots")})
+
+    store = Store(tmp_path / "store")
+    collect_once([Slots(), RepositorySource([f"{made.url}/made.example.org"])], store)
+    assert store.read("repositories")["revision"].tolist() == [7]

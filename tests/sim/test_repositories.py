@@ -9,7 +9,9 @@ from sim.inventory import slots_frame
 from sim.inventory.repositories import (
     KNOWN,
     attribute_name,
+    containers_frame,
     cvmfs_frame,
+    image_uses,
     repositories_by_site,
     repository_name,
 )
@@ -74,3 +76,24 @@ def test_the_sample() -> None:
 def test_without_slots() -> None:
     assert cvmfs_frame(slots()).empty
     assert repository_name("ligo_containers_opensciencegrid_org") == "ligo-containers.opensciencegrid.org"
+
+
+def test_what_a_glidein_says_of_images() -> None:
+    """As the pilots advertise it; what isn't there is missing, not false; a silent slot has no row."""
+    told = (
+        'OSG_DEFAULT_SINGULARITY_IMAGE = "/images/rocky9.sif"; OSG_DEFAULT_SINGULARITY_IMAGE_SOURCE = "OSDF"; '
+        'GWMS_SINGULARITY_CACHED_IMAGES = "a.sif, b.sif"; GWMS_SINGULARITY_CACHED_IMAGES_KB = 2048; SINGULARITY_CAN_USE_SIF = true; '
+        'SINGULARITY_DISK_IS_FULL = false; PelicanPluginVersion = "7.11.0"; http_proxy = "squid:3128";'
+    )
+    found = containers_frame(slots(told, "", told.replace(", b.sif", "")))
+    assert found["machine"].tolist() == ["host0", "host2"]
+    row = found.iloc[0].to_dict()
+    assert (row["default_source"], row["cached_mib"], row["can_use_sif"], row["disk_is_full"]) == (
+        "OSDF",
+        2.0,
+        True,
+        False,
+    )
+    assert pd.isna(row["can_use_registry"])
+    assert (row["pelican"], row["proxy"]) == ("7.11.0", "squid:3128")
+    assert image_uses(found).to_dict() == {"a.sif": 2, "b.sif": 1}
