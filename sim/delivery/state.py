@@ -452,9 +452,9 @@ def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Gen
     jobs : frame "jobs"; its image, delivery and input_mib are read
     """
     drawn = _drawn_images(len(jobs), section, rng, popularity_of(jobs["image"], section))
-    known: dict[tuple[str, str], tuple[ImageClass, tuple[Piece, ...]]] = {}
+    known: dict[tuple[str, str, str, float], Software] = {}
     found = []
-    inputs = jobs["input_mib"].fillna(0.0).to_numpy(dtype="float64") * MIB_IN_MB
+    inputs = (jobs["input_mib"].fillna(0.0).to_numpy(dtype="float64") * MIB_IN_MB).tolist()
     for row, (image, source) in enumerate(zip(jobs["image"], jobs["delivery"], strict=True)):
         name = None if pd.isna(image) else str(image)
         path = (
@@ -463,11 +463,14 @@ def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Gen
             else section.path
         )
         label, kind_name = (short_name(name), "") if name else drawn[row]
-        if (label, kind_name) not in known:
+        key = (path, label, kind_name, inputs[row])
+        item = known.get(key)
+        if item is None:
             kind = classes()[kind_name] if kind_name else classify(label)
-            known[label, kind_name] = (kind, pieces_of(label, kind))
-        kind, pieces = known[label, kind_name]
-        found.append(Software(path, label, kind, pieces, float(inputs[row]) or section.input))
+            item = known[key] = Software(
+                path, label, kind, pieces_of(label, kind), inputs[row] or section.input
+            )
+        found.append(item)
     return found
 
 

@@ -29,6 +29,23 @@ def test_the_answer_to_from_when() -> None:
     assert set(found.means()) == set(STEPS)
 
 
+@pytest.mark.parametrize(("wire_mb", "unpacked_mb"), [(3000, 6300), (300, 740)])
+def test_the_mean_is_the_sum_of_the_steps_means(wire_mb: float, unpacked_mb: float) -> None:
+    """Uniform waits count half; what sizes cost counts whole, copying once per level."""
+    expected_s = (
+        28 * 60 * (0.5 + 0.4)
+        + wire_mb / 30
+        + 30
+        + unpacked_mb / 55
+        + 30
+        + 2 * (150 + wire_mb / 50)
+        + 120
+        + 60
+    )
+    found = delays(wire_mb, unpacked_mb, Pipeline(), np.random.default_rng(1))
+    assert float(found.total_s.mean()) == pytest.approx(expected_s, rel=0.01)
+
+
 def test_a_failed_pass_costs_a_pass() -> None:
     """Where all tries fail half of the time, one more pass is needed on average."""
     pipeline = Pipeline(fail=0.5)
