@@ -60,6 +60,8 @@ def strategies(
     first = named.run.seed if seed is None else seed
     wanted = chosen(record, names, pin)
     found = compare(named, record, wanted, replications=replications, first_seed=first, tell=_teller())
+    if sys.stderr.isatty():
+        click.echo("\r" + " " * 66 + "\r", nl=False, err=True)
     if wants_json(as_json):
         print_json(
             {
@@ -78,7 +80,7 @@ def strategies(
 
 
 def _teller() -> Any:
-    """Progress on a terminal, nothing elsewhere."""
+    """Progress on a terminal, where the next one overwrites it; nothing elsewhere."""
     if not sys.stderr.isatty():
         return None
     return lambda share, text: click.echo(f"\r{share:4.0%} {text[:60]:<60}", nl=False, err=True)

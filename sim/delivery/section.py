@@ -50,6 +50,8 @@ class DeliverySection(BaseModel):
     images, popularity : of jobs that name no image although their path has one: how many there are, and the exponent of
         their popularity (Zipf); without one it is fitted to the images that jobs do name, or 0.9 where they are few
     node_cache : whether a node's CVMFS cache outlives its glideins (``host``) or dies with each (``glidein``)
+    container_sites, container_quota : sites whose caches live and die with a glidein's container, and how large they are there
+    page_cache : of a node's memory, what its kernel keeps of files: an image in it starts hot
     prewarm : whether nodes begin with the most popular images in their caches
     squid : whether sites have a proxy cache; the times, speeds [MB/s] and sizes below are a site's
     osdf_shared : whether a SIF from OSDF is transferred once per glidein instead of once per job
@@ -74,6 +76,9 @@ class DeliverySection(BaseModel):
 
     quota: Room = 20_000 * MIB_IN_MB
     node_cache: Literal["host", "glidein"] = "host"
+    container_sites: tuple[str, ...] = ()
+    container_quota: Room = 4_000 * MIB_IN_MB
+    page_cache: Size = 4_000 * MIB_IN_MB
     prewarm: bool = False
     squid: bool = True
     squid_cache: Room = 50_000 * MIB_IN_MB

@@ -91,9 +91,10 @@ class _Looked(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """What a warm start of an image needs: its pieces' keys, and the start itself, which is always the same."""
+    """What a start of a present image needs: its pieces' keys, and the start from memory and from disk, always the same."""
 
     keys: tuple[Hashable, ...]
+    hot: Start
     warm: Start
 
     @classmethod
@@ -102,6 +103,7 @@ class _Image(NamedTuple):
         files = sum(piece.part.files for piece in software.pieces)
         return cls(
             tuple(piece.key for piece in software.pieces),
+            Start(software.kind.hot_s),
             Start(software.kind.hot_s + files * client.warm_s),
         )
 
@@ -139,9 +141,10 @@ class _Site:
 
 @dataclass(slots=True)
 class _Node:
-    """A node: its CVMFS cache, loads in flight by piece and until when, files it keeps whole, whether broken or full."""
+    """A node: its CVMFS cache and its kernel's, loads in flight by piece and until when, files it keeps whole, its faults."""
 
     cache: Cache
+    pages: Cache
     loaded_s: float = 0.0
     flights: dict[Hashable, float] = field(default_factory=dict)
     files: set[Hashable] = field(default_factory=set)
@@ -234,9 +237,10 @@ class Delivery:
         if image is None:
             image = self._images[software.image] = _Image.of(software, self._client)
         if node.mounted and now >= node.loaded_s and node.cache.touch_all(image.keys):
-            return image.warm
+            return image.hot if _in_memory(node, software.pieces) else image.warm
         site = self._site(machine.site)
         found = self._look(node, site, software.pieces, now)
+        _in_memory(node, software.pieces)
         mount, node.mounted = not node.mounted, True
         own = start_time(
             software.kind.hot_s,
@@ -395,15 +399,18 @@ class Delivery:
         return self._abilities.get(machine.name, self._able)
 
     def _node(self, machine: Host) -> _Node:
-        key = machine.host if self.section.node_cache == "host" else machine.name
+        section = self.section
+        contained = machine.site in section.container_sites
+        key = machine.name if contained or section.node_cache == "glidein" else machine.host
         node = self._nodes.get(key)
         if node is None:
-            node = self._nodes[key] = _Node(Cache(self.section.quota, keep=0.5))
+            quota = section.container_quota if contained else section.quota
+            node = self._nodes[key] = _Node(Cache(quota, keep=0.5), Cache(section.page_cache))
             if self.section.broken or self.section.disk_full:
                 node.broken = float(self._rng.random()) < self.section.broken
                 node.full = float(self._rng.random()) < self.section.disk_full
             for piece in self._warm:
-                if node.cache.used_mb + piece.part.unpacked_mb > self.section.quota * node.cache.keep:
+                if node.cache.used_mb + piece.part.unpacked_mb > quota * node.cache.keep:
                     break
                 node.cache.add(piece.key, piece.part.unpacked_mb)
         return node
@@ -413,6 +420,14 @@ class Delivery:
         if site is None:
             site = self._sites[name] = _Site(Cache(self.section.squid_cache))
         return site
+
+
+def _in_memory(node: _Node, pieces: Sequence[Piece]) -> bool:
+    """Whether the kernel has all of an image's pieces still; it has them now."""
+    found = True
+    for key, part in pieces:
+        found = node.pages.request(key, part.unpacked_mb) and found
+    return found
 
 
 def _under_way(ends: list[float], now: float) -> int:

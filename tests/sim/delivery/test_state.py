@@ -45,9 +45,15 @@ TORCH = classes()["pytorch"]
 MANY = ("pytorch",) * 500
 
 
-def test_cold_then_warm() -> None:
-    """The first start on a node is the formula's cold one with a mount, the second its warm one, and moves nothing."""
-    made = delivery()
+def test_cold_then_warm_then_hot() -> None:
+    """The first start on a node is the formula's cold one with a mount; the next ones move nothing.
+
+    With a page cache that holds the image the second is hot, without one it reads from the node's disk.
+    """
+    remembered = delivery()
+    remembered.start(Machine(), 0, 0.0)
+    assert remembered.start(Machine(), 1, 1000.0).seconds == TORCH.hot_s
+    made = delivery(page_cache="0 MB")
     cold, warm = made.start(Machine(), 0, 0.0), made.start(Machine(), 1, 1000.0)
     formula = start_time(TORCH.hot_s, stratum1=TORCH.touched, client=Client(), network=Network(), mount=True)
     assert cold.seconds == pytest.approx(formula.total_s)
@@ -103,6 +109,14 @@ def test_whether_a_cache_outlives_its_glidein(cache: str, cold: bool) -> None:
     made = delivery(node_cache=cache)
     made.start(Machine("glidein1@node1"), 0, 0.0)
     assert made.start(Machine("glidein2@node1"), 1, 5000.0).cold == cold
+
+
+def test_sites_whose_caches_live_in_containers() -> None:
+    """There a new glidein is cold and its cache small; elsewhere on the same terms it isn't."""
+    for sites, cold in (("Here",), True), (("Elsewhere",), False):
+        made = delivery(container_sites=sites)
+        made.start(Machine("glidein1@node1"), 0, 0.0)
+        assert made.start(Machine("glidein2@node1"), 1, 5000.0).cold == cold
 
 
 def test_images_share_their_base() -> None:
