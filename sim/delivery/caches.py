@@ -60,7 +60,21 @@ class Cache:
 
         An image is many objects, so the cleanup falls in their midst: those that still had room count towards its target.
         """
-        if self.touch(key) or size_mb > self.quota_mb:
+        if not self.touch(key):
+            self._insert(key, size_mb)
+        if pin and key in self._held:
+            self._pinned.add(key)
+
+    def request(self, key: Hashable, size_mb: float) -> bool:
+        """Use an object and take it in if it wasn't there; True if it was."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return True
+        self._insert(key, size_mb)
+        return False
+
+    def _insert(self, key: Hashable, size_mb: float) -> None:
+        if size_mb > self.quota_mb:
             return
         room = self.quota_mb - self.used_mb
         if size_mb > room:
@@ -69,15 +83,6 @@ class Cache:
             )
         self._held[key] = size_mb
         self.used_mb += size_mb
-        if pin:
-            self._pinned.add(key)
-
-    def request(self, key: Hashable, size_mb: float) -> bool:
-        """Use an object and take it in if it wasn't there; True if it was."""
-        if self.touch(key):
-            return True
-        self.add(key, size_mb)
-        return False
 
     def clear(self) -> None:
         """Forget everything."""

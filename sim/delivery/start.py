@@ -61,25 +61,47 @@ class Network:
     wan_mb_s: float = 100.0
 
 
+class Rates(NamedTuple):
+    """What single things cost at a site [s]: an object from the squid, from a Stratum 1, from disk; an unpacked MB; mounting."""
+
+    squid_s: float
+    stratum1_s: float
+    disk_s: float
+    unpack_s: float
+    mount_s: float
+
+    @classmethod
+    def of(cls, client: Client, network: Network) -> Rates:
+        """The rates of a client at a site."""
+        reach_s = network.rtt_squid_s if network.squid else network.rtt_stratum1_s
+        return cls(
+            squid_s=client.round_trips * network.rtt_squid_s + client.object_s,
+            stratum1_s=client.round_trips * network.rtt_stratum1_s + client.object_s,
+            disk_s=client.warm_s,
+            unpack_s=1.0 / client.decompress_mb_s,
+            mount_s=client.mount_s + client.mount_round_trips * reach_s,
+        )
+
+    def seconds(
+        self, disk: float, squid: float, stratum1: float, wire_mb: float, unpacked_mb: float, mb_s: float
+    ) -> float:
+        """A start beyond its hot time [s], without mounting: objects by level, what is missing [MB], bandwidth [MB/s]."""
+        latency_s = disk * self.disk_s + squid * self.squid_s + stratum1 * self.stratum1_s
+        return latency_s + max(unpacked_mb * self.unpack_s, wire_mb / mb_s)
+
+
 class StartTime(NamedTuple):
-    """A start-up by its terms [s]; `unpack_s` and `wire_s` overlap."""
+    """A start-up by what makes it [s]: mounting, the hot start, what was missing; and an upper bound of it."""
 
     mount_s: float
     hot_s: float
-    disk_s: float
-    latency_s: float
-    unpack_s: float
-    wire_s: float
+    load_s: float
+    upper_s: float
 
     @property
     def total_s(self) -> float:
         """The start-up time."""
-        return self.mount_s + self.hot_s + self.disk_s + self.latency_s + max(self.unpack_s, self.wire_s)
-
-    @property
-    def upper_s(self) -> float:
-        """An upper bound: as if unpacking waited for the wire."""
-        return self.mount_s + self.hot_s + self.disk_s + self.latency_s + self.unpack_s + self.wire_s
+        return self.mount_s + self.hot_s + self.load_s
 
 
 def start_time(
@@ -94,7 +116,7 @@ def start_time(
     leaders: float = 1.0,
     mount: bool = False,
 ) -> StartTime:
-    """The start-up time of one job.
+    """The start-up time of one job; its upper bound is as if unpacking waited for the wire.
 
     Parameters
     ----------
@@ -104,27 +126,21 @@ def start_time(
     leaders : nodes that load through the wide-area link at this time [1]
     mount : whether the repository has to be mounted first
     """
-    per_squid = client.round_trips * network.rtt_squid_s + client.object_s
-    per_stratum1 = client.round_trips * network.rtt_stratum1_s + client.object_s
-    missing = squid.plus(stratum1)
-    reach_s = network.rtt_squid_s if network.squid else network.rtt_stratum1_s
-    return StartTime(
-        mount_s=client.mount_s + client.mount_round_trips * reach_s if mount else 0.0,
-        hot_s=hot_s,
-        disk_s=disk.files * client.warm_s,
-        latency_s=squid.files * per_squid + stratum1.files * per_stratum1,
-        unpack_s=missing.unpacked_mb / client.decompress_mb_s,
-        wire_s=missing.wire_mb / bandwidth(network, active, leaders if stratum1.wire_mb else 0.0)
-        if missing.wire_mb
-        else 0.0,
+    rates, missing = Rates.of(client, network), squid.plus(stratum1)
+    mb_s = bandwidth(network, active, leaders if stratum1.wire_mb else 0.0)
+    load_s = rates.seconds(
+        disk.files, squid.files, stratum1.files, missing.wire_mb, missing.unpacked_mb, mb_s
     )
+    mount_s = rates.mount_s if mount else 0.0
+    shorter_s = min(missing.unpacked_mb * rates.unpack_s, missing.wire_mb / mb_s)
+    return StartTime(mount_s, hot_s, load_s, mount_s + hot_s + load_s + shorter_s)
 
 
 def bandwidth(network: Network, active: float, leaders: float) -> float:
     """What a node gets of the slowest shared link [MB/s]; without leaders the wide-area link doesn't count."""
-    limits = [network.node_mb_s]
+    least = network.node_mb_s
     if network.squid:
-        limits.append(network.squid_mb_s / max(1.0, active))
+        least = min(least, network.squid_mb_s / active)
     if leaders:
-        limits.append(network.wan_mb_s / max(1.0, leaders))
-    return min(limits)
+        least = min(least, network.wan_mb_s / leaders)
+    return least

@@ -19,7 +19,7 @@ from sim.delivery.caches import Cache
 from sim.delivery.images import ImageClass, classes, classify, fit_zipf, zipf
 from sim.delivery.paths import Abilities, abilities_by_machine, path_of, short_name
 from sim.delivery.section import MIB_IN_MB, DeliverySection
-from sim.delivery.start import NOTHING, Client, Network, Part, start_time
+from sim.delivery.start import Client, Network, Part, Rates, bandwidth
 
 HOOK_ANSWERS_S = 2.0  # a prepare hook that finds no image says so at once
 LOWEST_MB_S = 1.0
@@ -77,17 +77,6 @@ class Software(NamedTuple):
     kind: ImageClass
     pieces: tuple[Piece, ...]
     input_mb: float
-
-
-class _Looked(NamedTuple):
-    """Where an image's pieces are: on the node, in the squid, further off; until when another start loads one of them."""
-
-    disk: Part
-    near: Part
-    far: Part
-    waits_s: float
-    fetched: list[Hashable]
-    led: list[Hashable]
 
 
 class _Image(NamedTuple):
@@ -201,6 +190,7 @@ class Delivery:
             squid_mb_s=section.squid_speed,
             wan_mb_s=section.wan_speed,
         )
+        self._rates = Rates.of(self._client, self._network)
         self._warm = _popular(software if popular is None else popular) if section.prewarm else []
         self._ways = {
             "cvmfs": self._cvmfs,
@@ -238,54 +228,55 @@ class Delivery:
             image = self._images[software.image] = _Image.of(software, self._client)
         if node.mounted and now >= node.loaded_s and node.cache.touch_all(image.keys):
             return image.hot if _in_memory(node, software.pieces) else image.warm
-        site = self._site(machine.site)
-        found = self._look(node, site, software.pieces, now)
-        _in_memory(node, software.pieces)
-        mount, node.mounted = not node.mounted, True
-        own = start_time(
-            software.kind.hot_s,
-            disk=found.disk,
-            squid=found.near,
-            stratum1=found.far,
-            client=self._client,
-            network=self._network,
-            active=1.0 + (_under_way(site.loading, now) if found.fetched else 0),
-            leaders=1.0 + (_under_way(site.leading, now) if found.led else 0),
-            mount=mount,
-        )
-        seconds = max(own.total_s, found.waits_s)
-        end = now + seconds
-        if found.fetched:
-            heapq.heappush(site.loading, end)
-            node.loaded_s = max(node.loaded_s, end)
-            for key in found.fetched:
-                node.flights[key] = end
-        if found.led:
-            heapq.heappush(site.leading, end)
-            for key in found.led:
-                site.flights[key] = end
-        return Start(
-            seconds, cold=bool(found.fetched), squid_mb=found.near.wire_mb, origin_mb=found.far.wire_mb
-        )
+        return self._load(machine, node, software, now)
 
-    def _look(self, node: _Node, site: _Site, pieces: Sequence[Piece], now: float) -> _Looked:
-        """Where each piece of an image is, and take it into the caches that lack it."""
-        disk, near, far, waits = NOTHING, NOTHING, NOTHING, 0.0
+    def _load(self, machine: Host, node: _Node, software: Software, now: float) -> Start:
+        """A start that doesn't find everything on its node: take the pieces into the caches that lack them."""
+        site, proxied = self._site(machine.site), self._network.squid
+        disk_files = near_files = far_files = near_mb = far_mb = unpacked_mb = waits_s = 0.0
         fetched, led = [], []
-        for key, part in pieces:
-            if node.cache.touch(key):
-                waits = max(waits, node.flights.get(key, 0.0) - now)
-                disk = disk.plus(part) if disk.files else part
+        for key, (files, wire_mb, size_mb) in software.pieces:
+            node.pages.request(key, size_mb)
+            if node.cache.request(key, size_mb):
+                waits_s = max(waits_s, node.flights.get(key, 0.0) - now)
+                disk_files += files
                 continue
-            node.cache.add(key, part.unpacked_mb)
             fetched.append(key)
-            if self._network.squid and site.squid.request(key, part.wire_mb):
-                waits = max(waits, site.flights.get(key, 0.0) - now)
-                near = near.plus(part) if near.files else part
+            unpacked_mb += size_mb
+            if proxied and site.squid.request(key, wire_mb):
+                waits_s = max(waits_s, site.flights.get(key, 0.0) - now)
+                near_files += files
+                near_mb += wire_mb
             else:
                 led.append(key)
-                far = far.plus(part) if far.files else part
-        return _Looked(disk, near, far, waits, fetched, led)
+                far_files += files
+                far_mb += wire_mb
+        mb_s = math.inf
+        if fetched:
+            leaders = 1 + _under_way(site.leading, now) if led else 0
+            mb_s = bandwidth(self._network, 1 + _under_way(site.loading, now), leaders)
+        own_s = software.kind.hot_s + self._rates.seconds(
+            disk_files, near_files, far_files, near_mb + far_mb, unpacked_mb, mb_s
+        )
+        if not node.mounted:
+            own_s += self._rates.mount_s
+            node.mounted = True
+        seconds = max(own_s, waits_s)
+        self._note(node, site, fetched, led, now + seconds)
+        return Start(seconds, bool(fetched), near_mb, far_mb)
+
+    @staticmethod
+    def _note(node: _Node, site: _Site, fetched: list[Hashable], led: list[Hashable], end_s: float) -> None:
+        """Note until when what was missing is under way."""
+        if fetched:
+            heapq.heappush(site.loading, end_s)
+            node.loaded_s = max(node.loaded_s, end_s)
+            for key in fetched:
+                node.flights[key] = end_s
+        if led:
+            heapq.heappush(site.leading, end_s)
+            for key in led:
+                site.flights[key] = end_s
 
     def _osdf(self, machine: Host, software: Software, now: float) -> Start:
         node, site, section = self._node(machine), self._site(machine.site), self.section
