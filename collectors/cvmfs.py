@@ -267,7 +267,7 @@ class Shelf:
             return None
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep something; a folder that can't be written keeps nothing."""
+        """Keep something; a folder that can't be written is done without."""
         if self._folder is None:
             self._held[key] = content
             return
@@ -278,6 +278,7 @@ class Shelf:
             scratch.replace(self._folder / key)
         except OSError:
             self._folder = None
+            self._held[key] = content
 
 
 @dataclass

@@ -104,6 +104,10 @@ class Nothing:
         """Start at once; what was moved isn't known."""
         return _UNKNOWN
 
+    def resume(self, machine: Host, row: int, now_s: float) -> Start:
+        """Go on."""
+        return _UNKNOWN
+
 
 _UNKNOWN = Start(0.0, cold=None)
 
@@ -212,6 +216,25 @@ class Delivery:
                 seconds=found.seconds + waited, access_point_mb=found.access_point_mb + software.input_mb
             )
         return found
+
+    def resume(self, machine: Host, row: int, now_s: float) -> Start:
+        """Let a job go on that was running before: its start is over, and what it brought is where it is."""
+        software = self.software[row]
+        if software.path == "cvmfs" and self._can(machine).cvmfs:
+            node, site = self._node(machine), self._site(machine.site)
+            node.mounted, node.broken = True, False
+            for key, part in software.pieces:
+                node.cache.add(key, part.unpacked_mb)
+                node.pages.add(key, part.unpacked_mb)
+                site.squid.add(key, part.wire_mb)
+        elif software.path == "registry":
+            self._node(machine).files.add(f"layers {software.image}")
+        elif software.path == "osdf":
+            self._node(machine).files.add(f"sif {software.image}")
+            self._site(machine.site).osdf.add(f"sif {software.image}", software.kind.sif_mb)
+        elif software.path == "default":
+            self._pilots.setdefault(machine.name, now_s)
+        return _UNKNOWN
 
     def lose_nodes(self) -> None:
         """Let every node lose its cache, as after a reinstallation; the sites keep theirs."""

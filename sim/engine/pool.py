@@ -396,7 +396,8 @@ class Pool:
         claim.serial += 1
         job.starts += 1
         started = env.now + delay_s
-        brought = self.delivery.start(claim.machine, job.row, started)
+        ask = self.delivery.resume if origin == "running" else self.delivery.start
+        brought = ask(claim.machine, job.row, started)
         claim.attempt = self.recorder.start(job, claim, origin, env.now, started, brought)
         works = 0.0 if brought.failure else self.policy.image_start + job.run_s + self.policy.run_overhead
         length = delay_s + brought.seconds + works

@@ -425,3 +425,10 @@ def test_repositories_reach_the_store(made: Served, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     collect_once([Slots(), RepositorySource([f"{made.url}/made.example.org"])], store)
     assert store.read("repositories")["revision"].tolist() == [7]
+
+
+def test_a_shelf_that_cannot_be_written(real: Served, tmp_path: Path) -> None:
+    """A file stands where the folder should be: everything works, without being kept."""
+    (tmp_path / "file").write_text("")
+    image = Repository(f"{real.url}/{REAL}", shelf=Shelf(tmp_path / "file" / "shelf")).image("base")
+    assert image.catalog_bytes == 931268

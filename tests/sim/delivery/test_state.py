@@ -353,3 +353,14 @@ def test_popularity_is_fitted_where_jobs_name_images() -> None:
     assert popularity_of(names, DeliverySection()) > 1.3
     assert popularity_of(names[:5], DeliverySection()) == 0.9
     assert popularity_of(names, DeliverySection(popularity=0.5)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("path", "seconds"), [("cvmfs", TORCH.hot_s), ("registry", TORCH.hot_s), ("osdf", TORCH.hot_s + 33)]
+)
+def test_a_job_that_was_running_has_left_its_image_behind(path: str, seconds: float) -> None:
+    """It costs nothing and moves nothing; the next start of the image there is warm."""
+    made = delivery(path, launch=0, osdf_overhead=0)
+    before = made.resume(Machine(), 0, 0.0)
+    assert (before.seconds, before.cold) == (0.0, None)
+    assert made.start(Machine(), 1, 10.0).seconds == pytest.approx(seconds)

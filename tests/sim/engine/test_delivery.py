@@ -122,3 +122,13 @@ def test_waits_of_the_clock_of_execution_include_the_start(sample: Recording) ->
     first = executed.attempts.drop_duplicates("job_id").set_index("job_id")["executing_at"]
     told = executed.jobs.set_index("job_id")["first_started_at"].dropna()
     pd.testing.assert_series_equal(told.sort_index(), first.loc[told.index].sort_index(), check_names=False)
+
+
+def test_jobs_that_run_when_the_run_begins_start_nothing(sample: Recording) -> None:
+    """Their attempts have no start-up, and what they brought isn't known."""
+    later = dataclasses.replace(sample, start=sample.start + 600)
+    run = Plan.of(load("sample", ("delivery.path=install",)), later).run(1)
+    running = run.attempts[run.attempts["origin"] == "running"]
+    assert len(running) > 0
+    assert running["cold"].isna().all()
+    assert (run.attempts[run.attempts["origin"] != "running"]["cold"] == True).all()  # noqa: E712
