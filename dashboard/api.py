@@ -11,11 +11,12 @@ from flask import Response, abort, request
 
 from dashboard import tables
 from dashboard.data import Data
+from dashboard.pages import containers
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_tables import answer_tables
 from dashboard.pages.waits import replayed
 from dashboard.runs import Runs
-from dashboard.spec import replay_spec
+from dashboard.spec import replay_spec, strategies_spec
 from dashboard.tables import ALL
 from sim.errors import PoolscopeError
 
@@ -29,6 +30,11 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         "devices-by-site": lambda: data.counts("site"),
         "supply": data.supply,
         "waits-by-class": lambda: _waits(data, runs),
+        "strategies": lambda: _strategies(data, runs),
+        "warm-up": _warm_up,
+        "publication": _publication,
+        "repositories": data.repositories,
+        "abilities": data.abilities,
         "started": lambda: data.curve(request.args.get("class", ALL)[:200]),
     }
 
@@ -62,6 +68,26 @@ def _waits(data: Data, runs: Runs) -> pd.DataFrame:
     if entry is not None and entry.status == "done":
         return replayed(runs, entry.id, data.settings.class_by).waits
     return tables.compare_waits(data.waits(), None)
+
+
+def _strategies(data: Data, runs: Runs) -> pd.DataFrame:
+    """The strategies side by side, if they were compared; else nothing there (404)."""
+    entry = runs.find(strategies_spec(data))
+    if entry is None or entry.status != "done":
+        abort(404)
+    return runs.frame(entry.id, "strategies")
+
+
+def _warm_up() -> pd.DataFrame:
+    """The warm-up of both variants that the page shows."""
+    event, variant = containers.chosen(request.args.get("event"), request.args.get("variant"))
+    parts = [containers.warming(event, name).assign(variant=name) for name in (containers.BASE, variant)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _publication() -> pd.DataFrame:
+    """The chance of being visible by image size and minute."""
+    return pd.concat([curve.assign(image=name) for name, curve in containers.publishing().items()])
 
 
 def _csv(frame: pd.DataFrame, name: str, data: Data) -> Response:

@@ -13,7 +13,7 @@ from dashboard.components import notice
 from dashboard.compression import compress_static
 from dashboard.data import Data
 from dashboard.index import PAGE, Dashboard
-from dashboard.pages import pool, requirements, runs, waits
+from dashboard.pages import containers, pool, requirements, runs, waits
 from dashboard.runs import Runs
 from dashboard.settings import Settings
 from sim.errors import PoolscopeError
@@ -55,6 +55,13 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
         title="Requirements · poolscope",
         layout=requirements.layout,
     )
+    dash.register_page(
+        "containers",
+        path="/containers",
+        name="Containers",
+        title="Containers · poolscope",
+        layout=containers.layout,
+    )
     dash.register_page("runs", path="/runs", name="Runs", title="Runs · poolscope", layout=runs.layout)
     dash.register_page("not_found_404", path="/404", title="Not found · poolscope", layout=not_found)
     app.layout = shell.layout()
@@ -62,6 +69,7 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     pool.register(app, data)
     waits.register(app, data, runs_table)
     requirements.register(app, data, runs_table)
+    containers.register(app, data, runs_table)
     runs.register(app, runs_table)
     api.register(app, data, runs_table)
     security.protect(app)

@@ -15,7 +15,9 @@ import pandas as pd
 from dashboard import comparison, tables
 from dashboard.settings import Settings
 from sim.analysis import Answer, PoolView, Request, analyse
+from sim.delivery.paths import IMAGES
 from sim.errors import StoreError
+from sim.inventory.repositories import attribute_name, cvmfs_frame
 from sim.store import Store
 
 WINDOW = pd.Timedelta(days=7)
@@ -79,6 +81,14 @@ class Data:
     def supply(self) -> pd.DataFrame:
         """GPUs by state over the window."""
         return self._keep("supply", self._supply)
+
+    def repositories(self) -> pd.DataFrame:
+        """CVMFS repositories of the latest snapshot: repository, available and machines, oldest_revision."""
+        return self._keep("repositories", self._repositories)
+
+    def abilities(self) -> pd.DataFrame:
+        """Which kinds of image the machines of each site can run, in the latest snapshot."""
+        return self._keep("abilities", self._abilities)
 
     def jobs(self) -> pd.DataFrame:
         """Frame "jobs": the last known row of each job."""
@@ -159,6 +169,14 @@ class Data:
             condor_version=_release(versions),
             sample=self.settings.sample,
         )
+
+    def _abilities(self) -> pd.DataFrame:
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return tables.count_abilities(slots, attribute_name(IMAGES))
+
+    def _repositories(self) -> pd.DataFrame:
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return tables.count_repositories(cvmfs_frame(slots), slots["machine"].nunique())
 
     def _supply(self) -> pd.DataFrame:
         columns = ["snapshot", "seen_at", "state"]

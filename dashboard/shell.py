@@ -18,6 +18,7 @@ LINKS = (
     ("Pool", "/", "icon-pool"),
     ("Waits", "/waits", "icon-waits"),
     ("Requirements", "/requirements", "icon-requirements"),
+    ("Containers", "/containers", "icon-containers"),
     ("Runs", "/runs", "icon-runs"),
 )
 

@@ -39,5 +39,12 @@ window.dash_clientside.poolscope = {
   classAddress: function (name) {
     var query = name && name !== "GPU jobs" ? "class=" + encodeURIComponent(name) : "";
     return window.dash_clientside.poolscope.address(query);
+  },
+
+  containersAddress: function (event, variant) {
+    var parts = [];
+    if (event && event !== "new image") parts.push("event=" + encodeURIComponent(event));
+    if (variant && variant !== "quota 4 GB") parts.push("variant=" + encodeURIComponent(variant));
+    return window.dash_clientside.poolscope.address(parts.join("&"));
   }
 };

@@ -38,7 +38,11 @@ def frames() -> tuple[str, ...]:
     Examples
     --------
     >>> frames()
+<<<<<<< HEAD
     ('attempts', 'cycles', 'demand', 'devices', 'imports', 'jobs', 'priorities', 'sessions', 'settings', 'slots', 'submitters', 'supply', 'waits')
+=======
+    ('attempts', 'containers', 'cvmfs', 'cycles', 'devices', 'jobs', 'priorities', 'repositories', 'settings', 'slots', 'waits')
+>>>>>>> delivery
     """
     folder = resources.files(__name__)
     return tuple(

@@ -13,6 +13,10 @@ PAGES = {
     "/": ("Pool", ("pool-models", "pool-sites", "pool-supply")),
     "/waits": ("Waits", ("waits-started", "waits-classes")),
     "/requirements": ("Requirements", ("req-clauses", "req-ladder", "req-models")),
+    "/containers": (
+        "Containers",
+        ("containers-hits", "containers-starts", "containers-moved", "containers-publication"),
+    ),
     "/runs": ("Runs", ()),
 }
 
