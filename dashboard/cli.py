@@ -17,6 +17,9 @@ COMMANDS = {
     "match": "what a requirements expression costs",
     "simulate": "a scenario's runs, observed beside simulated",
     "replay": "a recorded real pool, simulated beside what really happened",
+    "report": "the pool's day, week or month in files and by mail",
+    "schedule": "the report on a timer",
+    "alert": "mail or call a webhook when a finding comes up",
 }
 
 

@@ -45,7 +45,7 @@ def summarise(jobs: pd.DataFrame, by: str | None) -> pd.DataFrame:
 
     Returns
     -------
-    group, n, n_censored, mean_s, p50_s, p90_s, longest_s (the longest that anybody was seen waiting)
+    group, n, n_censored, mean_s, p50_s, p90_s, p99_s, longest_s (the longest that anybody was seen waiting)
     """
     gpu = members(jobs, by, GPU)
     parts = [(jobs, pd.Series(ALL, index=jobs.index)), (gpu, pd.Series(GPU, index=gpu.index))]
@@ -54,9 +54,9 @@ def summarise(jobs: pd.DataFrame, by: str | None) -> pd.DataFrame:
 
 
 def _rows(jobs: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    quantiles = wait_quantiles(jobs, by="class", groups=groups, q=(0.5, 0.9))
+    quantiles = wait_quantiles(jobs, by="class", groups=groups, q=(0.5, 0.9, 0.99))
     made = quantiles.groupby("group")[["n", "n_censored"]].first().astype(int)
-    for q, name in ((0.5, "p50_s"), (0.9, "p90_s")):
+    for q, name in ((0.5, "p50_s"), (0.9, "p90_s"), (0.99, "p99_s")):
         made[name] = quantiles[quantiles["q"] == q].set_index("group")["wait_s"]
     waits = first_waits(jobs).groupby(groups.to_numpy())
     made["longest_s"] = waits["wait_s"].max()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import dash_mantine_components as dmc
 import pandas as pd
 from dash import dcc, html
 
+from dashboard.columns import Column
 from dashboard.figures.theme import Scheme, blank
 
 Children = Any
@@ -23,16 +23,6 @@ GRAPH_CONFIG: Any = {
 }
 
 ROWS_SHOWN = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: header, how a value is written, whether it is a number."""
-
-    name: str
-    header: str
-    write: Callable[[Any], Children] = str
-    number: bool = False
 
 
 def aria(**words: str) -> dict[str, Any]:

@@ -40,14 +40,23 @@ def count_devices(devices: pd.DataFrame, by: str) -> pd.DataFrame:
     return counts.reset_index()
 
 
-def supply(devices: pd.DataFrame) -> pd.DataFrame:
-    """GPUs by state at each snapshot: seen_at, a column per state, gpus."""
-    times = devices.groupby("snapshot")["seen_at"].transform("max")
-    counts = devices.groupby([times, "state"], observed=True).size().unstack(fill_value=0)
+def supply(counted: pd.DataFrame) -> pd.DataFrame:
+    """GPUs by state at each snapshot: seen_at, a column per state, gpus.
+
+    counted : snapshot, seen_at, state, n
+    """
+    times = counted.groupby("snapshot")["seen_at"].transform("max")
+    counts = counted.groupby([times, "state"], observed=True)["n"].sum().unstack(fill_value=0)
     counts = counts.reindex(columns=list(STATES), fill_value=0).astype(int)
     counts["gpus"] = counts.sum(axis=1)
     counts.columns.name = None
     return counts.sort_index().reset_index()
+
+
+def allocation(supply: pd.DataFrame) -> float:
+    """The share of GPUs that jobs had, over all snapshots of a supply [1]; NaN without GPUs."""
+    total = int(supply["gpus"].sum())
+    return float(supply[["claimed", "backfill"]].to_numpy().sum()) / total if total else float("nan")
 
 
 def thin_supply(frame: pd.DataFrame, *, points: int = 400) -> pd.DataFrame:
@@ -60,9 +69,9 @@ def thin_supply(frame: pd.DataFrame, *, points: int = 400) -> pd.DataFrame:
 
 
 def compare_waits(observed: pd.DataFrame, simulated: pd.DataFrame | None) -> pd.DataFrame:
-    """Two tables of `summarise` side by side: group, n, n_censored, mean_s, p50_s, p90_s, longest_s, and the same with sim_."""
+    """Two tables of `summarise` side by side: group, n, n_censored, mean_s, p50_s, p90_s, p99_s, longest_s, and the same with sim_."""
     if simulated is None:
-        blank = {f"sim_{name}": float("nan") for name in ("mean_s", "p50_s", "p90_s", "longest_s")}
+        blank = {f"sim_{name}": float("nan") for name in ("mean_s", "p50_s", "p90_s", "p99_s", "longest_s")}
         return observed.assign(sim_n=0, sim_n_censored=0, **blank)
     renamed = simulated.rename(columns={name: f"sim_{name}" for name in simulated.columns if name != "group"})
     both = observed.merge(renamed, on="group", how="left")

@@ -10,7 +10,8 @@ import pandas as pd
 from dash import Dash, Input, Output, html
 
 from dashboard import tables
-from dashboard.components import Column, chart_card, graph_size, kpi, kpis, page, scheme_of, table
+from dashboard.columns import Column
+from dashboard.components import chart_card, graph_size, kpi, kpis, page, scheme_of, table
 from dashboard.data import Coverage, Data
 from dashboard.figures import pool as figures
 from dashboard.figures.labels import NONE, count, moment, seconds, span

@@ -12,7 +12,8 @@ import pandas as pd
 from dash import ClientsideFunction, Dash, Input, Output, ctx, html
 
 from dashboard import comparison, tables
-from dashboard.components import Column, chart_card, graph_size, page, scheme_of, table
+from dashboard.columns import Column
+from dashboard.components import chart_card, graph_size, page, scheme_of, table
 from dashboard.data import Data
 from dashboard.figures import waits as figures
 from dashboard.figures.labels import count, seconds, span

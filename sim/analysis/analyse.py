@@ -52,6 +52,12 @@ def analyse(expression: str, pool: PoolView, *, request: Request | None = None) 
     )
 
 
+def judge(ad: str, pool: PoolView) -> tuple[str, Counts]:
+    """The verdict and the counts for a whole job ad, as a job of the queue brings it."""
+    found = _Found.of(ad, pool)
+    return found.verdict(), found.counts
+
+
 class _Found:
     """The machines and devices that a job could have."""
 
