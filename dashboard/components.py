@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import dash
 import dash_mantine_components as dmc
 import pandas as pd
 from dash import dcc, html
@@ -36,6 +37,11 @@ def aria(**words: str) -> dict[str, Any]:
     return {f"aria-{name}": word for name, word in words.items()}
 
 
+def link(path: str) -> str:
+    """The address of a path of ours, wherever the application lies behind its proxy."""
+    return str(dash.get_relative_path(path))
+
+
 def page(title: str, question: str, *children: Children) -> dmc.Stack:
     """A page: its title, the question it answers, its cards."""
     head = html.Header(
@@ -56,7 +62,7 @@ def chart_card(
         head.append(
             html.A(
                 "CSV",
-                href=csv,
+                href=link(csv),
                 id=f"{name}-csv",
                 className="quiet-link",
                 **aria(label=f"{title}: CSV file"),

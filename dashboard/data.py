@@ -105,6 +105,17 @@ class Data:
         """GPUs by state over the window."""
         return self._keep("supply", self._supply)
 
+    def free_by_hour(self) -> pd.DataFrame:
+        """Mean free GPUs by model and hour of the day over the window."""
+        sql = (
+            "WITH seen AS (SELECT hour(seen_at) AS hour, count(DISTINCT snapshot) AS snapshots FROM devices"
+            " WHERE IN_WINDOW GROUP BY 1)"
+            " SELECT family, model, mig, hour(seen_at) AS hour, max(capability) AS capability,"
+            " count(*) FILTER (state = 'free') AS free, count(*) AS total, any_value(seen.snapshots) AS snapshots"
+            " FROM devices JOIN seen ON seen.hour = hour(seen_at) WHERE IN_WINDOW GROUP BY family, model, mig, 4"
+        )
+        return self._keep("free by hour", lambda: tables.free_by_hour(self.query(sql)))
+
     def jobs(self) -> pd.DataFrame:
         """Frame "jobs" of those submitted in the window: the last that was known of each at its end."""
         return self._keep("jobs", self._jobs)

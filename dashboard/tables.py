@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from dashboard.figures.theme import STATES
@@ -76,3 +78,39 @@ def compare_waits(observed: pd.DataFrame, simulated: pd.DataFrame | None) -> pd.
     renamed = simulated.rename(columns={name: f"sim_{name}" for name in simulated.columns if name != "group"})
     both = observed.merge(renamed, on="group", how="left")
     return both.assign(**{name: both[name].fillna(0).astype(int) for name in ("sim_n", "sim_n_censored")})
+
+
+def sources(snapshots: pd.DataFrame) -> pd.DataFrame:
+    """What each source of the collector said, over the window's rounds."""
+    rows: dict[str, dict[str, Any]] = {}
+    for meta in snapshots["meta"]:
+        told = meta.get("sources", {}) if isinstance(meta, dict) else {}
+        for name, said in told.items() if isinstance(told, dict) else ():
+            row = rows.setdefault(
+                str(name), {"source": str(name), "rounds": 0, "errors": 0, "last_error": ""}
+            )
+            row["rounds"] += 1
+            if isinstance(said, dict) and said.get("error"):
+                row["errors"] += 1
+                row["last_error"] = str(said["error"])[:200]
+    return pd.DataFrame(list(rows.values()), columns=["source", "rounds", "errors", "last_error"])
+
+
+def free_by_hour(counted: pd.DataFrame) -> pd.DataFrame:
+    """Mean free GPUs by model and hour of the day (UTC): model, capability, hour, free, gpus; best capability last.
+
+    counted : family, model, mig, hour, capability, free, total, snapshots (in which the hour was seen)
+    """
+    held = counted.assign(model=device_labels(counted))
+    rows = held.groupby(["model", "hour"]).agg(
+        capability=("capability", "max"),
+        free=("free", "sum"),
+        gpus=("total", "sum"),
+        snapshots=("snapshots", "max"),
+    )
+    rows["free"], rows["gpus"] = rows["free"] / rows["snapshots"], rows["gpus"] / rows["snapshots"]
+    made = rows.drop(columns="snapshots").reset_index()
+    best = made.groupby("model")["capability"].transform("max")
+    return made.assign(capability=best).sort_values(
+        ["capability", "model", "hour"], na_position="first", ignore_index=True
+    )

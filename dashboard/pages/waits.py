@@ -13,16 +13,18 @@ from dash import ClientsideFunction, Dash, Input, Output, ctx, html
 
 from dashboard import comparison, tables
 from dashboard.columns import Column
-from dashboard.components import chart_card, graph_size, page, scheme_of, table
+from dashboard.components import chart_card, graph_size, link, page, scheme_of, table
 from dashboard.data import Data
 from dashboard.figures import waits as figures
 from dashboard.figures.labels import count, seconds, span
 from dashboard.figures.theme import Scheme
+from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.runs import Entry, Runs
 from dashboard.spec import replay_spec
 from dashboard.tables import ALL, GPU
+from dashboard.validate import text
 
 ASK = "Simulate this record"
 
@@ -75,10 +77,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         spec = replay_spec(data)
         entry = runs.find(spec)
         if ctx.triggered_id == "waits-cancel" and cancel and entry is not None:
-            runs.cancel(entry.id)
+            runs.cancel(entry.id, by=runner().cancels_as)
             entry = runs.find(spec)
         elif ctx.triggered_id == "waits-ask" and ask:
-            entry = runs.ask(spec)
+            entry = runs.ask(spec, owner=runner().name)
         return progressing.standing(entry, runs, ask=ASK, now=time.time())
 
     @app.callback(
@@ -107,6 +109,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
 def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tuple[Any, ...]:
     """Both charts with captions and tables, in the order of their callback's outputs."""
     by = data.settings.class_by
+    group, done = text(group, "Jobs"), text(done or "", "the run")
     entry = runs.get(done) if done else None
     known = entry is not None and entry.status == "done"
     if group not in set(data.waits()["group"]):
@@ -128,7 +131,7 @@ def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tu
         figures.started(curves, scheme),
         f"{group}: {_sizes(row)} · {source}",
         _table(both[both["group"] == group], "Waits of the chosen jobs"),
-        "/api/started.csv?" + urlencode({"class": group}),
+        link("/api/started.csv") + "?" + urlencode({"class": group}),
         by_class,
         graph_size(by_class),
         f"{len(both)} groups, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",

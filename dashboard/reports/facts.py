@@ -79,7 +79,7 @@ def gather(data: Data) -> Facts:
         strictness=_strictness(jobs),
         outcomes=outcomes,
         ladder=_ladder(data),
-        sources=_sources(data.snapshots()),
+        sources=tables.sources(data.snapshots()),
         mismatch=mismatch.find(data.over(_with_baseline(window)).jobs(), supply),
     )
 
@@ -274,22 +274,6 @@ def _ladder(data: Data) -> pd.DataFrame:
     answer = data.answer("true", gpus=1, cpus=1, memory_mib=1024.0)
     rows = [{"rung": rung.rung, "gpus": rung.gpus, "now": rung.now} for rung in answer.ladder]
     return pd.DataFrame(rows, columns=["rung", "gpus", "now"])
-
-
-def _sources(snapshots: pd.DataFrame) -> pd.DataFrame:
-    """What each source of the collector said, over the window's rounds."""
-    rows: dict[str, dict[str, Any]] = {}
-    for meta in snapshots["meta"]:
-        told = meta.get("sources", {}) if isinstance(meta, dict) else {}
-        for name, said in told.items() if isinstance(told, dict) else ():
-            row = rows.setdefault(
-                str(name), {"source": str(name), "rounds": 0, "errors": 0, "last_error": ""}
-            )
-            row["rounds"] += 1
-            if isinstance(said, dict) and said.get("error"):
-                row["errors"] += 1
-                row["last_error"] = str(said["error"])[:200]
-    return pd.DataFrame(list(rows.values()), columns=["source", "rounds", "errors", "last_error"])
 
 
 def _no_waits() -> pd.DataFrame:
