@@ -15,7 +15,7 @@ from dashboard import metrics, tables
 from dashboard.data import Data
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_tables import answer_tables
-from dashboard.pages.scenario_comparison import compare
+from dashboard.pages.scenario_comparison import compare, means_of
 from dashboard.pages.scenario_draft import parse_compared
 from dashboard.pages.waits import replayed
 from dashboard.reports.archive import Archive
@@ -90,10 +90,11 @@ def _register_runs(app: Dash, runs: Runs) -> None:
 
     def compared(kind: str) -> Response:
         names = parse_compared(request.args.to_dict())
-        frame = compare(runs, names, GPU)
+        what = "compare" if request.path.rpartition("/")[2].startswith("compare") else "scenarios"
+        frame = compare(runs, names, GPU) if what == "compare" else means_of(runs, names, GPU)
         if frame.empty or kind not in FORMATS:
             abort(404)
-        return _table(frame, "compare", "-".join(names), kind)
+        return _table(frame, what, "-".join(names), kind)
 
     def download_run(name: str) -> Response:
         entry = _known(runs, name)
@@ -111,6 +112,7 @@ def _register_runs(app: Dash, runs: Runs) -> None:
     prefix = app.config.routes_pathname_prefix
     server = app.server
     server.add_url_rule(f"{prefix}api/compare.<kind>", "compared", compared)
+    server.add_url_rule(f"{prefix}api/scenarios.<kind>", "scenario_means", compared)
     server.add_url_rule(f"{prefix}api/runs/<name>.json", "download_run", download_run)
     server.add_url_rule(f"{prefix}api/runs/<name>/<frame>.<kind>", "download_run_table", download_run_table)
 

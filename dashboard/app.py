@@ -16,7 +16,7 @@ from dashboard.index import PAGE, Dashboard
 from dashboard.pages import about, inventory, pool, reports, requirements, run, runs, scenarios, waits
 from dashboard.runs import Runs
 from dashboard.settings import Settings
-from sim.errors import PoolscopeError
+from sim.errors import PoolscopeError, StoreError
 
 log = logging.getLogger("poolscope.dashboard")
 
@@ -109,6 +109,16 @@ def not_found() -> dash.html.Div:
 
 def report_error(error: Exception) -> None:
     """Show a failed callback to its user, with an id that stands in the log; without this they'd see nothing."""
+    if isinstance(error, StoreError) and str(error).startswith("no data yet"):
+        set_props(
+            "error",
+            {
+                "children": notice(
+                    "No data yet", str(error)[len("no data yet: ") :].capitalize(), colour="yellow"
+                )
+            },
+        )
+        return
     if isinstance(error, PoolscopeError):
         set_props("error", {"children": notice("That didn't work", str(error), colour="yellow")})
         return

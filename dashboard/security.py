@@ -132,4 +132,11 @@ def _check_callback() -> Response | None:
 
 def _is_part(part: object) -> bool:
     parts = part if isinstance(part, list) else [part]
-    return all(isinstance(one, dict) and "id" in one and "property" in one for one in parts)
+    return all(
+        isinstance(one, dict) and "id" in one and "property" in one and _is_address(one) for one in parts
+    )
+
+
+def _is_address(part: dict[str, Any]) -> bool:
+    """Whether what Dash's own router reads is a text."""
+    return part["property"] not in {"pathname", "search", "href"} or isinstance(part.get("value"), str)

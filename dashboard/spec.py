@@ -62,3 +62,12 @@ def scenario_title(spec: Spec) -> str:
     """The title of a scenario's run."""
     content = spec.get("content", {})
     return str(content.get("title") or "untitled") if isinstance(content, dict) else "untitled"
+
+
+def seeds(spec: Spec) -> tuple[int, int]:
+    """The first seed of a run and how many there are."""
+    if spec.get("kind") == "scenario":
+        content = spec.get("content", {})
+        run = content.get("run", {}) if isinstance(content, dict) else {}
+        return int(run.get("seed", 1)), int(run.get("replications", 10))
+    return int(spec.get("seed", 1)), int(spec.get("replications", 1))

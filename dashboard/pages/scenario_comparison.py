@@ -36,6 +36,7 @@ class Compared(NamedTuple):
     curves_style: Any
     curves_caption: Any
     curves_table: Any
+    curves_csv: str
 
     @staticmethod
     def outputs() -> list[Output]:
@@ -46,6 +47,7 @@ class Compared(NamedTuple):
             *(Output(f"sc-differences-{part}", prop) for part, prop in parts),
             Output("sc-differences-csv", "href"),
             *(Output(f"sc-curves-{part}", prop) for part, prop in parts),
+            Output("sc-curves-csv", "href"),
         ]
 
 
@@ -157,11 +159,21 @@ def show_comparison(runs: Runs, compared: Sequence[str], group: str, scheme: Sch
     if frame.empty:
         empty = blank(scheme)
         return Compared(
-            {"display": "none"}, empty, {}, "", None, link("/api/compare.csv"), empty, {}, "", None
+            {"display": "none"},
+            empty,
+            {},
+            "",
+            None,
+            link("/api/compare.csv"),
+            empty,
+            {},
+            "",
+            None,
+            link("/api/scenarios.csv"),
         )
     made = figures.differences(frame, scheme)
-    means = _means(runs, compared, group)
-    curves = wait_figures.by_class(means, scheme)
+    means = means_of(runs, compared, group)
+    curves = wait_figures.by_class(means, scheme, name=wait_figures.SIMULATED)
     seeds = int(frame["n_seeds"].max())
     return Compared(
         {},
@@ -174,12 +186,16 @@ def show_comparison(runs: Runs, compared: Sequence[str], group: str, scheme: Sch
         graph_size(curves),
         f"{group}, mean over {count(seeds, 'seed')}",
         _means_table(means),
+        link("/api/scenarios.csv") + "?cmp=" + ",".join(compared),
     )
 
 
-def _means(runs: Runs, compared: Sequence[str], group: str) -> pd.DataFrame:
+def means_of(runs: Runs, compared: Sequence[str], group: str) -> pd.DataFrame:
     """Each done scenario's quantiles, as `tables.compare_waits` has classes."""
     entries = [entry for name in compared if (entry := runs.get(name)) is not None and entry.status == "done"]
+    entries = [entry for entry in entries if entry.spec.get("kind") == "scenario"]
+    if not entries:
+        return pd.DataFrame()
     titles, rows = _titles(entries), []
     for entry in entries:
         held = waits_of(runs, entry.id)

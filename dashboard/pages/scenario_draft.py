@@ -34,7 +34,7 @@ _LEVERS = (
     Lever("run.replications", "Seeds", "whole", least=1, most=MOST_SEEDS),
     Lever("supply.model", "Machines", "choice", ("recorded", "fixed")),
     Lever("policy.negotiator_interval", "Negotiation every", "duration"),
-    Lever("policy.claim_worklife", "Reuse claims for", "duration"),
+    Lever("policy.claim_worklife", "Reuse for (s)", "whole", least=-1, most=10_000_000),
     Lever("policy.claim_reuse", "Reuse claims", "flag"),
     Lever("policy.consider_preemption", "Preempt by priority", "flag"),
 )

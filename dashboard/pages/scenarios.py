@@ -72,7 +72,7 @@ def _page(data: Data, compared: tuple[str, ...]) -> dmc.Stack:
                     "sc-differences", "Differences from the base", csv="/api/compare.csv",
                     note="GPU jobs. Every scenario has the same seeds, so differences are taken seed by seed; bars are 95 % intervals.",
                 ),
-                chart_card("sc-curves", "p90 and p50 by scenario", height=300, note="GPU jobs, mean over the seeds."),
+                chart_card("sc-curves", "p90 and p50 by scenario", height=300, csv="/api/scenarios.csv", note="GPU jobs, mean over the seeds."),
             ],
             id="sc-charts", className="stack", style={"display": "none"},
         ),
