@@ -13,6 +13,7 @@ from flask import Response, abort, request, send_file
 
 from dashboard import metrics, tables
 from dashboard.data import Data
+from dashboard.pages import window as windows
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_tables import answer_tables
 from dashboard.pages.scenario_comparison import compare, means_of
@@ -38,9 +39,9 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         "devices-by-model": lambda: data.counts("model"),
         "devices-by-site": lambda: data.counts("site"),
         "devices": data.devices,
-        "supply": data.supply,
-        "waits-by-class": lambda: _waits(data, runs),
-        "started": lambda: data.curve(text(request.args.get("class", ALL), "class")),
+        "supply": lambda: windows.over(data, request.args.get("win")).supply(),
+        "waits-by-class": lambda: _waits(_asked(data), runs),
+        "started": lambda: _asked(data).curve(text(request.args.get("class", ALL), "class")),
         "free-by-hour": data.free_by_hour,
         "sources": lambda: tables.sources(data.snapshots()),
     }
@@ -117,6 +118,12 @@ def _register_runs(app: Dash, runs: Runs) -> None:
     server.add_url_rule(f"{prefix}api/runs/<name>/<frame>.<kind>", "download_run_table", download_run_table)
 
 
+def _asked(data: Data) -> Data:
+    """The data of the days in the address, if there are some."""
+    window = windows.parse_span(request.args.to_dict())
+    return data if window is None else data.over(window)
+
+
 def _known(runs: Runs, name: str) -> Entry:
     entry = runs.get(name)
     if entry is None:
@@ -133,7 +140,7 @@ def _told(entry: Entry) -> dict[str, Any]:
 
 def _waits(data: Data, runs: Runs) -> pd.DataFrame:
     """Observed waits by class, beside the simulated ones if they are there already."""
-    entry = runs.find(replay_spec(data))
+    entry = None if data.window else runs.find(replay_spec(data))
     if entry is not None and entry.status == "done":
         return replayed(runs, entry.id, data.settings.class_by).waits
     return tables.compare_waits(data.waits(), None)

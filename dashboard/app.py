@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import uuid
+from typing import Any
 
 import dash
 from dash import Dash, set_props
 
 from dashboard import api, security, shell
-from dashboard.components import notice
+from dashboard.components import notice, page
 from dashboard.compression import compress_static
 from dashboard.data import Data
 from dashboard.index import PAGE, Dashboard
@@ -69,7 +70,7 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
         path="/scenarios",
         name="Scenarios",
         title="Scenarios · poolscope",
-        layout=scenarios.layout(data),
+        layout=scenarios.layout,
     )
     dash.register_page("runs", path="/runs", name="Runs", title="Runs · poolscope", layout=runs.layout)
     dash.register_page(
@@ -99,11 +100,12 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     return app
 
 
-def not_found() -> dash.html.Div:
+def not_found() -> Any:
     """The page for a path that leads nowhere."""
-    return dash.html.Div(
+    return page(
+        "Not found",
+        "Where does this lead?",
         notice("There is no such page", "Take one of the pages at the left.", colour="yellow"),
-        className="page",
     )
 
 

@@ -24,6 +24,8 @@ WINDOW = pd.Timedelta(days=7)
 VIEWED = 96
 #: How long the list of snapshots is believed; reading it costs a file per snapshot.
 CHECK_S = 2.0
+#: Other windows whose answers are kept.
+WINDOWS_KEPT = 6
 
 #: A condition of `Data.query`; the times are for files to be passed over, a round takes less than ten minutes.
 _IN_WINDOW = (
@@ -76,6 +78,7 @@ class Data:
         self._lock = threading.RLock()
         self._held: dict[str, object] = {}
         self._held_for = ""
+        self._others: dict[Window, Data] = {}
         self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
@@ -136,8 +139,15 @@ class Data:
         return Window(until - WINDOW, until)
 
     def over(self, window: Window) -> Data:
-        """The same store and settings, judged over another window."""
-        return Data(self._store, self.settings, window=window, clock=self._clock)
+        """The same store and settings, judged over another window; the last few are kept with what they have loaded."""
+        with self._lock:
+            made = self._others.pop(window, None) or Data(
+                self._store, self.settings, window=window, clock=self._clock
+            )
+            self._others[window] = made
+            while len(self._others) > WINDOWS_KEPT:
+                del self._others[next(iter(self._others))]
+            return made
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run SQL over the store's frames; rows of the window's snapshots are those that are IN_WINDOW, a word for that condition."""

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from dashboard.figures import theme
 from dashboard.figures.theme import Scheme
 
-#: Cells carry their numbers while there are fewer than this.
-NUMBERED = 150
+#: With so many hours and fewer, cells carry their numbers, on a phone too.
+FEW_HOURS = 8
 
 
 def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
@@ -22,20 +22,23 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     colours = theme.palette(scheme)
     rows = frame.drop_duplicates("model")
     labels = [_label(str(row["model"]), float(row["capability"])) for row in rows.to_dict("records")]
+    # A short record has few hours; the others would only be empty.
+    seen = sorted(frame["hour"].unique())
+    hours = seen if len(seen) <= FEW_HOURS else list(range(24))
     wide = (
         frame.pivot_table(index="model", columns="hour", values="free")
         .reindex(rows["model"])
-        .reindex(columns=range(24))
+        .reindex(columns=hours)
     )
     cells = [
         [None if math.isnan(value) else round(value, 1) for value in line]
         for line in wide.to_numpy().tolist()
     ]
-    few = int(wide.notna().to_numpy().sum()) < NUMBERED
-    figure = theme.figure(scheme, height=110 + 34 * max(1, len(rows)), hovermode="closest")
+    few = len(hours) <= FEW_HOURS
+    figure = theme.figure(scheme, height=170 + 34 * max(1, len(rows)), hovermode="closest")
     figure.add_heatmap(
         z=cells,
-        x=[f"{hour:02d}" for hour in range(24)],
+        x=[f"{hour:02d}" for hour in hours],
         y=labels,
         colorscale="Cividis",
         zmin=0,
@@ -47,12 +50,18 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
         hovertemplate="%{y}<br>%{x} h UTC: <b>%{z:.1f}</b> free on average<extra></extra>",
         colorbar={
             "title": {"text": "free GPUs", "font": {"size": 12}},
-            "thickness": 12,
+            "orientation": "h",
+            "y": 0,
+            "ypad": 64,
+            "yanchor": "top",
+            "thickness": 10,
             "outlinewidth": 0,
             "tickfont": {"color": colours.muted},
         },
     )
-    figure.update_xaxes(title_text="hour of the day (UTC)", type="category", showgrid=False, nticks=12)
+    figure.update_xaxes(
+        title_text="hour of the day (UTC)", type="category", showgrid=False, nticks=8, tickangle=0
+    )
     figure.update_yaxes(type="category", showgrid=False)
     return figure
 

@@ -179,7 +179,7 @@ def show_comparison(runs: Runs, compared: Sequence[str], group: str, scheme: Sch
         {},
         made,
         graph_size(made),
-        f"{group}, {count(seeds, 'seed')} in common, 95 % intervals of the mean difference",
+        f"{group}, {count(seeds, 'seed')} in common, 95 % intervals of the mean difference{_hidden(frame)}",
         _table(frame),
         link("/api/compare.csv") + "?cmp=" + ",".join(compared),
         curves,
@@ -187,6 +187,14 @@ def show_comparison(runs: Runs, compared: Sequence[str], group: str, scheme: Sch
         f"{group}, mean over {count(seeds, 'seed')}",
         _means_table(means),
         link("/api/scenarios.csv") + "?cmp=" + ",".join(compared),
+    )
+
+
+def _hidden(frame: pd.DataFrame) -> str:
+    """A word about quantiles that lie beyond the record, and so have no difference."""
+    lost = frame[frame["difference"].isna() & frame["measure"].isin(["p90_s", "p50_s"])]["measure"].unique()
+    return (
+        f"; {' and '.join(name.removesuffix('_s') for name in lost)} beyond the record" if len(lost) else ""
     )
 
 

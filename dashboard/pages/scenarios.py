@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -23,25 +22,17 @@ from sim.errors import InputError, PoolscopeError
 POLL_MS = 1500
 
 
-def layout(data: Data) -> Callable[..., dmc.Stack]:
-    """What makes the page for its address."""
-
-    def made(**query: Any) -> dmc.Stack:
-        return _page(data, draft.parse_compared(query))
-
-    return made
-
-
-def _page(data: Data, compared: tuple[str, ...]) -> dmc.Stack:
-    content = draft.base(data.settings.source, data.settings.scenario)
-    fields = [_field(lever, draft.get(content, lever.key)) for lever in draft.levers()]
+def layout(**query: Any) -> dmc.Stack:
+    """The page for its address; the draft comes by callback, for a layout knows no store."""
+    compared = draft.parse_compared(query)
+    fields = [_field(lever) for lever in draft.levers()]
     form = [
         dmc.Title("Draft", order=2, className="card-title"),
         html.P("Change a field or the file below it; each follows the other.", className="card-note"),
         html.Div(fields, className="controls"),
         *_changes(),
         dmc.Textarea(
-            id="sc-yaml", label="Scenario file", value=draft.write(content), autosize=True, minRows=6, maxRows=26, debounce=400,
+            id="sc-yaml", label="Scenario file", value="", autosize=True, minRows=6, maxRows=26, debounce=400,
             className="yaml", spellCheck=False, inputProps={"maxLength": draft.LONGEST},
         ),
         html.Div(id="sc-mistakes", role="alert"),
@@ -84,14 +75,14 @@ def _page(data: Data, compared: tuple[str, ...]) -> dmc.Stack:
     )  # fmt: skip
 
 
-def _field(lever: draft.Lever, value: Any) -> Any:
+def _field(lever: draft.Lever) -> Any:
     name = {"type": "sc-lever", "key": lever.key}
     if lever.kind == "choice":
         return dmc.Select(
             id=name,
             label=lever.label,
             data=list(lever.offers),
-            value=value,
+            value=None,
             allowDeselect=False,
             className="control",
         )
@@ -99,7 +90,7 @@ def _field(lever: draft.Lever, value: Any) -> Any:
         return dmc.NumberInput(
             id=name,
             label=lever.label,
-            value=value,
+            value=None,
             min=lever.least,
             max=lever.most,
             allowDecimal=False,
@@ -107,8 +98,8 @@ def _field(lever: draft.Lever, value: Any) -> Any:
             className="control",
         )
     if lever.kind == "flag":
-        return dmc.Switch(id=name, label=lever.label, checked=bool(value), className="control-switch")
-    return dmc.TextInput(id=name, label=lever.label, value=_written(value), debounce=300, className="control")
+        return dmc.Switch(id=name, label=lever.label, checked=False, className="control-switch")
+    return dmc.TextInput(id=name, label=lever.label, value="", debounce=300, className="control")
 
 
 def _written(value: Any) -> str:
@@ -161,7 +152,6 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         State("sc-drop-site", "value"),
         State("sc-scale", "value"),
         State({"type": "sc-lever", "key": ALL}, "id"),
-        prevent_initial_call=True,
     )
     def edit(written: Any, values: list[Any], checks: list[Any], *rest: Any) -> Any:
         changes, names = rest[5:11], [one_of(name.get("key"), "field", kinds) for name in rest[11]]
@@ -253,7 +243,7 @@ def change(
 ) -> dict[str, Any]:
     """The draft after what was done to it; InputError or ScenarioError if it can't be."""
     source = data.settings.source
-    if by == "sc-base":
+    if by is None or by == "sc-base":
         return draft.base(source, data.settings.scenario)
     if isinstance(by, dict) and by.get("type") == "sc-clone":
         entry = runs.get(text(by.get("run"), "the run"))

@@ -216,7 +216,7 @@ def _table(table: Table) -> str:
     ]
     rows = "".join(f"<tr>{cells}</tr>" for cells in body)
     return (
-        f'<div class="scroll"><table><caption>{html.escape(table.caption)}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.caption)}"><table><caption>{html.escape(table.caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
