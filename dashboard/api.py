@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 from dash import Dash
-from flask import Response, abort, request, send_file
+from flask import Response, abort, request
 
 from dashboard import metrics, tables
 from dashboard.data import Data
@@ -30,6 +30,13 @@ from sim.errors import PoolscopeError
 Load = Callable[[], pd.DataFrame]
 
 FORMATS = ("csv", "json")
+_KINDS = {
+    ".html": "text/html",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".csv": "text/csv",
+    ".md": "text/markdown",
+}
 _HTML_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; sandbox allow-scripts"
 
 
@@ -67,7 +74,9 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         found = Archive(folder).file(kind, period, name) if folder is not None else None
         if found is None:
             abort(404)
-        answer = send_file(found, as_attachment=found.suffix not in {".html", ".pdf", ".png"})
+        answer = Response(found.read_bytes(), mimetype=_KINDS.get(found.suffix, "application/octet-stream"))
+        if found.suffix not in {".html", ".pdf", ".png"}:
+            answer.headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
         if found.suffix == ".html":
             # The report brings its own scripts; a sandbox keeps them away from the dashboard's origin.
             answer.headers["X-Own-Policy"] = _HTML_POLICY

@@ -55,6 +55,7 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
             "ypad": 64,
             "yanchor": "top",
             "thickness": 10,
+            "nticks": 4,
             "outlinewidth": 0,
             "tickfont": {"color": colours.muted},
         },
