@@ -131,6 +131,8 @@ def located(attempts: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame:
 
     devices : frame "devices" of one or more snapshots; the newest word on a device counts
     """
+    if attempts.empty:
+        return conform(attempts, "attempts")
     told = devices.sort_values("seen_at").drop_duplicates(["machine", "device_id"], keep="last")
     told = told.set_index(["machine", "device_id"])
     first = attempts["device_ids"].str.partition(",")[0].str.strip()

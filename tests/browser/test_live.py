@@ -25,7 +25,7 @@ def test_pages_show_the_pool_that_is_collected(pool: Pool, browser: Browser, tmp
     )
     try:
         collect_once(sources, store)
-        devices = sum(number for host in pool.hosts for _, number in host.gpus)
+        devices = sum(int(slot.get("TotalSlotGPUs", 0)) for slot in pool.slots("PartitionableSlot =?= true"))
         settings = Settings(runs=tmp_path / "runs", source=str(store.path), reports=tmp_path / "reports")
         with serving(store, settings, workers=False) as site, visiting(browser, site) as visit:
             seen = visit("/")
