@@ -302,6 +302,16 @@ def test_hostile_parameters_get_a_page(unguarded: FlaskClient, page: str, value:
     assert b"<script>alert(1)" not in answer.data
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/runs/0123456789ab.json",
+        "/api/runs/0123456789ab/jobs.csv",
+        "/api/supply.exe",
+        "/reports/week/2026-W01/status.json",
+        "/api/compare.csv?cmp=zzz",
+    ],
+)
 def test_paths_that_lead_nowhere(unguarded: FlaskClient, path: str) -> None:
     assert unguarded.get(path).status_code == 404
 
