@@ -92,6 +92,7 @@ class Pool:
     priorities : real priorities at the beginning, by submitter; 0.5 for others
     delivery : start-up of software beside the policy's constant
     speeds : how much faster than recorded a job runs on a device model [1], by model
+    last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Pool:
         priorities: Mapping[str, float] | None = None,
         delivery: Delivery | None = None,
         speeds: Mapping[str, float] | None = None,
+        last_cycle_s: float | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.policy = policy
@@ -148,6 +150,7 @@ class Pool:
         self._update_spread = policy.update_delay_high - policy.update_delay_low
         self._matched: list[tuple[Submitter, Machine]] = []
         self._last_cycle_s = 0.0
+        self._told_cycle_s = last_cycle_s
         self._busy = 0
         self._ahead = 0
         self._limited = False
@@ -461,16 +464,25 @@ class Pool:
     def _negotiate(self) -> Events:
         env, policy = self.env, self.policy
         if policy.first_cycle is None:
-            # the cycle before the run began at any time within an interval; submissions bring the first one forward, too
-            yield env.timeout(
-                max(0.0, self._next_cycle(-self.streams.phase.uniform() * policy.negotiator_interval))
-            )
+            # submissions bring the first one forward, too
+            yield env.timeout(max(0.0, self._next_cycle(self._cycle_before())))
         else:
             yield env.timeout(policy.first_cycle)
         while True:
             started = env.now
             self._cycle(started)
             yield env.timeout(self._next_cycle(started) - started)
+
+    def _cycle_before(self) -> float:
+        """When the last cycle before the run began [s]: at any time within an interval, where the record doesn't tell.
+
+        A negotiator tells a cycle's time in whole seconds, and may have had more cycles since: one every interval.
+        """
+        interval = self.policy.negotiator_interval
+        drawn = self.streams.phase.uniform()
+        if self._told_cycle_s is None:
+            return -drawn * interval
+        return (self._told_cycle_s + min(drawn, -self._told_cycle_s)) % -interval
 
     def _next_cycle(self, started: float) -> float:
         """When the cycle after one that began at `started` begins [s]."""

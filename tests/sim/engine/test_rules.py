@@ -175,6 +175,23 @@ class TestTimers:
         """The elapsed time is counted in whole seconds: recorded cycles 10 s apart come 9.1 to 11.1 s apart."""
         assert next_cycle(100.9, 100.95, [110.2], interval_s=10, delay_s=10, min_interval_s=5) == 110.2
 
+    def test_a_transactions_jobs_ask_for_one_cycle(self) -> None:
+        """`queue 3` is one transaction, logged within a millisecond: one RESCHEDULE, after which all three are seen."""
+        found = list(itertools.islice(rounds([0.25, 0.2505, 0.251, FOREVER], 300, 5, last=-100.0), 2))
+        assert [(one.at_s, one.reschedule) for one in found] == [(0.251, True), (300.251, False)]
+        made = Made().machine("m", slot_text(cpus=1)).machine("n", slot_text(cpus=1))
+        made.jobs("a", 1, at=70.25, run=5000).jobs("a", 1, at=70.251, run=5000)
+        assert [began for _, began in starts(made.run(until=200, last_cycle=-40))] == [71.251, 71.251]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_cycle_before_the_run_holds_up_the_first(self, seed: int) -> None:
+        """NEGOTIATOR_CYCLE_DELAY counts from the last cycle that the negotiator told of, whole seconds as they are told."""
+        made = Made(reschedule=True).machine("m", slot_text(cpus=1)).jobs("a", 1, at=1)
+        (cycle, *_) = made.run(until=100, seed=seed, last_cycle=-9).recorder.cycles
+        assert 11 <= cycle[0] < 12
+        (cycle, *_) = made.run(until=100, seed=seed, last_cycle=-9 - 3 * 60).recorder.cycles
+        assert 11 <= cycle[0] < 12, "without submissions a cycle came every interval"
+
     def test_an_eviction_asks_for_no_cycle(self) -> None:
         """Only submissions trigger RESCHEDULE (§7.2)."""
         made = Made(first_cycle=5, schedd_interval=10).machine("g", slot_text(cpus=1), down=100)
