@@ -23,7 +23,7 @@ from sim.engine.collector import Collector
 from sim.engine.concurrency import LimitLedger
 from sim.engine.entities import FOREVER, Claim, Job, Machine, Submitter
 from sim.engine.fairshare import decayed
-from sim.engine.groups import ROOT, Group, allocate, group_of, serving_order
+from sim.engine.groups import ROOT, Group, allocate, group_of, quotas, serving_order
 from sim.engine.negotiator import Cycle, Negotiator, Preemption, Schedd
 from sim.engine.records import (
     DONE,
@@ -311,6 +311,9 @@ class Pool:
             person.advertised = person.n_idle
             person.stale = False
         self._stale.clear()
+        if self.groups:
+            for person in self.submitters.values():
+                person.demand = person.usage + _demand(person)
 
     def _pop(self, person: Submitter, cluster: Autocluster, now: float) -> Job:
         job = self._jobs[person.queues[cluster.id].pop()]
@@ -586,33 +589,32 @@ class Pool:
         for person in self.submitters.values():
             members[person.group].append(person)
         total = Cycle(self.collector.count)
-        barred: set[str] = set()
+        quota = quotas(self.groups, self._weight)
+        usage = {name: sum(person.charged for person in people) for name, people in members.items()}
+        demand = {name: sum(person.demand for person in people) for name, people in members.items()}
         for turn in range(GROUP_ROUNDS):
-            usage = {name: sum(person.usage for person in people) for name, people in members.items()}
-            demand = {
-                name: usage[name] + (0.0 if name in barred else sum(_demand(person) for person in people))
-                for name, people in members.items()
-            }
-            given = allocate(self.groups, demand, self._weight, root_accepts=self.policy.group_accept_surplus)
-            before = total.matched
-            for name in serving_order(given, usage):
-                if given[name] <= usage[name] or name in barred:
+            given = allocate(self.groups, demand, self._weight)
+            for name in serving_order(quota, usage):
+                if given[name] <= 0 or (usage[name] >= given[name] and not self.policy.consider_preemption):
                     continue
                 cycle = self.negotiator.negotiate(
                     members[name],
                     self._weight,
                     unix,
                     self._schedd,
-                    quota=given[name],
+                    quota=math.floor(
+                        max(given[name], quota[name])
+                    ),  # whole cores (`hgq_negotiate_with_all_groups`)
                     preemption=preemption,
                     observers=[person for person in observers if person in members[name]] if not turn else (),
                     probe=probe if not turn else None,
                 )
                 self._fill()
                 _add(total, cycle)
-                if not cycle.matched:
-                    barred.add(name)
-            if total.matched == before:
+            usage = {name: sum(person.charged for person in people) for name, people in members.items()}
+            # a group that couldn't use what it was given asks for no more than it has
+            demand = {name: usage[name] if usage[name] < given[name] else demand[name] for name in demand}
+            if all(usage[name] >= given[name] for name in given):
                 break
         again = [
             person
@@ -692,7 +694,11 @@ class Pool:
         return tuple(fitting[: cluster.gpus]) if len(fitting) >= cluster.gpus else None
 
     def _fill(self) -> None:
-        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2)."""
+        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2).
+
+        Jobs with ConcurrencyLimits aren't among them: the negotiator counts those, and only a claim that it made for the
+        same limits may run them (CLAIM_RECYCLING_CONSIDER_LIMITS).
+        """
         if not self._matched:
             return
         matched, self._matched = self._matched, []
@@ -707,7 +713,7 @@ class Pool:
             for person, machine in open_machines:
                 for queue in person.in_order():
                     cluster = queue.cluster
-                    if self._claimable(cluster, machine, now):
+                    if not cluster.limits and self._claimable(cluster, machine, now):
                         claim = self._carve(person, cluster, machine, now)
                         job = self._pop(person, cluster, now)
                         self._start(claim, job, LEFTOVER, self._match_delay(), now)
