@@ -23,6 +23,9 @@ COMMANDS = {
     "sweep": "a scenario with keys varied, compared seed by seed",
     "check": "whether evaluator, store, collector and pool are well",
     "replay": "a recorded real pool, simulated beside what really happened",
+    "report": "the pool's day, week or month in files and by mail",
+    "schedule": "the report on a timer",
+    "alert": "mail or call a webhook when a finding comes up",
 }
 
 
