@@ -101,7 +101,7 @@ class Negotiator:
 
     Parameters
     ----------
-    ties : breaks ties
+    ties, probes : break ties of submitters and slots, and of observers
     consider_preemption : then a submitter without idle jobs keeps its share in the first spin (fact sheet §1.4)
     one_match_per_slot : a matched partitionable slot leaves the cycle's list
     fair_share : submitters go in order of effective priority, each up to its share; without it in random order, unlimited
@@ -114,6 +114,7 @@ class Negotiator:
         collector: Collector,
         ties: Draws,
         *,
+        probes: Draws | None = None,
         consider_preemption: bool,
         one_match_per_slot: bool = True,
         fair_share: bool = True,
@@ -123,6 +124,7 @@ class Negotiator:
         self.collector = collector
         self.table: SlotTable = collector.table
         self.ties = ties
+        self.probes = probes or ties
         self.consider_preemption = consider_preemption
         self.one_match_per_slot = one_match_per_slot
         self.fair_share = fair_share
@@ -219,19 +221,24 @@ class Negotiator:
         weight: float,
     ) -> list[Submitter]:
         """Submitters by effective priority, then by how far their share is used, then at random, once per cycle."""
-        everyone = [*everyone, *(person for person in observers if person not in everyone)]
+        lots = [self.ties.uniform() for _ in everyone] if len(everyone) > 1 else [0.5] * len(everyone)
+        only = [person for person in observers if person not in everyone]
+        everyone = [*everyone, *only]
         if len(everyone) < 2:
             return everyone
-        draw = self.ties.uniform
+        lot = {
+            person.name: number
+            for person, number in zip(everyone, [*lots, *(self.probes.uniform() for _ in only)], strict=True)
+        }
         if not self.fair_share:
-            return [person for _, person in sorted(((draw(), p) for p in everyone), key=lambda pair: pair[0])]
+            return sorted(everyone, key=lambda person: lot[person.name])
         usage = {person.name: usage.get(person.name, 0.0) for person in everyone}
         limit = limits({person.name: person.effective for person in everyone}, usage, weight)
 
         def key(person: Submitter) -> tuple[float, float, float]:
             used = usage[person.name]
             total = used + limit[person.name]
-            return person.effective, used / total if total else 0.0, draw()
+            return person.effective, used / total if total else 0.0, lot[person.name]
 
         return sorted(everyone, key=key)
 

@@ -122,6 +122,7 @@ class Pool:
         self.negotiator = Negotiator(
             self.collector,
             streams.ties,
+            probes=streams.probes,
             consider_preemption=policy.consider_preemption,
             one_match_per_slot=policy.one_match_per_slot,
             fair_share=policy.fair_share,
@@ -133,7 +134,8 @@ class Pool:
             for name, told in policy.groups.items()
         ]
         self.unfinished = len(jobs)
-        self.ghosts = sorted(ghosts, key=lambda ghost: ghost.at_s)
+        self._ghosts = sorted(ghosts, key=lambda ghost: -ghost.at_s)  # the next one last
+        self._asking: list[Ghost] = []
         self._priorities = dict(priorities or {})
         self._schedd = Schedd(self._deliver, self._preempt)
         self._finished = self.env.event()
@@ -162,6 +164,7 @@ class Pool:
             phase=start_unix % 1,
         )
         self._round = next(self._rounds, NO_ROUND)
+        self._round_before_s = -FOREVER
         for session in sessions:
             self.add(session)
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
@@ -196,15 +199,20 @@ class Pool:
         steps = 100 if progress else 1
         for step in range(1, steps + 1):
             mark = until_s * step / steps
-            if mark > self.env.now and (self.unfinished or self.ghosts) and not self._finished.triggered:
+            if mark > self.env.now and (self.unfinished or self.asking) and not self._finished.triggered:
                 self.env.run(until=self.env.timeout(mark - self.env.now) | self._finished)
             if progress is not None:
                 progress(step / steps)
         self._catch_up(self.env.now)
-        for ghost in self.ghosts:
-            if ghost.at_s <= self.env.now:
-                self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
+        self._hear_ghosts(self.env.now)
+        for ghost in self._asking:
+            self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
         return float(self.env.now)
+
+    @property
+    def asking(self) -> bool:
+        """Whether a ghost waits for its answer, or will."""
+        return bool(self._asking or self._ghosts)
 
     @property
     def out(self) -> int:
@@ -292,6 +300,7 @@ class Pool:
             if round_s > now:
                 return
             self._advertise()
+            self._round_before_s = round_s
             self._round = next(self._rounds, NO_ROUND)
 
     def _note(self, person: Submitter) -> None:
@@ -339,7 +348,7 @@ class Pool:
         self._check_finished()
 
     def _check_finished(self) -> None:
-        if not self.unfinished and not self.ghosts and not self._finished.triggered:
+        if not self.unfinished and not self.asking and not self._finished.triggered:
             self._finished.succeed()
 
     # --- machines come and go
@@ -468,7 +477,11 @@ class Pool:
         while True:
             started = env.now
             self._cycle(started)
-            yield env.timeout(self._next_cycle(started) - started)
+            next_s = self._next_cycle(started)
+            due = env.timeout(next_s - started)
+            while policy.reschedule and self._ghosts and self._ghosts[-1].at_s < next_s:
+                yield from self._look_out(started, next_s)
+            yield due
 
     def _cycle_before(self) -> float:
         """When the last cycle before the run began [s]: at any time within an interval, where the record doesn't tell.
@@ -509,7 +522,8 @@ class Pool:
         self._update_priorities(now)
         self._publish(now)
         waiting = any(person.advertised for person in self.submitters.values())
-        if not waiting and not (self.ghosts and self.ghosts[0].at_s <= now):
+        self._hear_ghosts(now)
+        if not waiting and not self._asking:
             return
         self._matched = []
         idle = sum(person.n_idle for person in self.submitters.values())
@@ -548,7 +562,7 @@ class Pool:
             self.collector.show(machine, machine.state)
 
     def _serve(self, now: float) -> Cycle:
-        observers = self._observers(now)
+        observers = self._observers()
         probe = self._probe if observers else None
         if self._limited:
             self.negotiator.ledger.count(
@@ -627,7 +641,7 @@ class Pool:
             self._busy
             or self._ahead
             or self.patient
-            or self.ghosts
+            or self.asking
             or self._changes
             or self._stale
             or self._times[self._next] < FOREVER
@@ -979,30 +993,79 @@ class Pool:
 
     # --- ghost probes
 
-    def _observers(self, now: float) -> list[Submitter]:
-        if not self.ghosts or self.ghosts[0].at_s > now:
-            return []
-        names = dict.fromkeys(ghost.submitter for ghost in self.ghosts if ghost.at_s <= now)
-        return [self.submitter(name) for name in names]
+    def _hear_ghosts(self, now: float) -> None:
+        ghosts = self._ghosts
+        while ghosts and ghosts[-1].at_s <= now:
+            self._asking.append(ghosts.pop())
+
+    def _observers(self) -> list[Submitter]:
+        return [self.submitter(name) for name in dict.fromkeys(ghost.submitter for ghost in self._asking)]
+
+    def _look_out(self, started: float, next_s: float) -> Events:
+        """Let ghosts that come between two cycles have the cycle that their RESCHEDULE would have brought forward.
+
+        Nothing is negotiated in it, so that no other job's wait changes: a ghost is answered if it would have gone
+        first. Otherwise it waits for the next cycle of the others.
+        """
+        env, policy = self.env, self.policy
+        yield env.timeout(max(0.0, self._ghosts[-1].at_s - env.now))
+        self._catch_up(env.now)
+        known = len(self._asking)
+        self._hear_ghosts(env.now)
+        come = self._asking[known:]
+        told_s = max(env.now, self._round_before_s + policy.schedd_min_interval)
+        look_s = next_cycle(
+            started,
+            started + policy.cycle_overhead,
+            [told_s],
+            interval_s=policy.negotiator_interval,
+            delay_s=policy.negotiator_cycle_delay,
+            min_interval_s=policy.negotiator_min_interval,
+            phase=self.start_unix % 1,
+        )
+        if look_s >= next_s:
+            return
+        yield env.timeout(max(0.0, look_s - env.now))
+        best = min(
+            (person.effective for person in self.submitters.values() if person.waiting), default=FOREVER
+        )
+        answers: dict[int, bool] = {}
+        for ghost in come:
+            if self.submitter(ghost.submitter).effective <= best:
+                if ghost.cluster.id not in answers:
+                    answers[ghost.cluster.id] = self._shows_room(ghost.cluster, env.now)
+                if answers[ghost.cluster.id]:
+                    self._answer(ghost, env.now)
+        self._check_finished()
+
+    def _answer(self, ghost: Ghost, now: float) -> None:
+        self._asking.remove(ghost)
+        self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, now))
 
     def _probe(self, person: Submitter, limit: float, now: float) -> None:
         """Let a submitter's ghosts look for a slot at its turn; one that finds one is answered and takes nothing."""
-        elapsed = now - self.start_unix
         answers: dict[int, bool] = {}
-        waiting: list[Ghost] = []
-        for ghost in self.ghosts:
-            if ghost.submitter != person.name or ghost.at_s > elapsed:
-                waiting.append(ghost)
-                continue
+        for ghost in [ghost for ghost in self._asking if ghost.submitter == person.name]:
             cluster = ghost.cluster
             if cluster.id not in answers:
                 answers[cluster.id] = limit > 0 and self._would_match(cluster, now)
             if answers[cluster.id]:
-                self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, elapsed))
-            else:
-                waiting.append(ghost)
-        self.ghosts = waiting
+                self._answer(ghost, self.env.now)
         self._check_finished()
+
+    def _shows_room(self, cluster: Autocluster, now: float) -> bool:
+        """Whether the best slot for such a job, by what the collector would show now, would take it."""
+        unix, shown = self.start_unix + now, {}
+        for machine in self.machines.values():
+            if machine.alive and not machine.closed:
+                state = machine.state if machine.due_s <= now else machine.seen
+                shown[state.id] = (state, machine)
+        fitting = [
+            (self.table.ranks(cluster, state), machine)
+            for state, machine in shown.values()
+            if state.open and self.table.fits(cluster, state, unix)
+        ]
+        return bool(fitting) and self._claimable(cluster, max(fitting, key=_rank)[1], now)
 
     def _would_match(self, cluster: Autocluster, now: float) -> bool:
         """Whether the best slot for such a job would take it; 23.x may refuse although its ad shows a device."""
@@ -1011,6 +1074,10 @@ class Pool:
             if state.machines and self.table.fits(cluster, state, now):
                 return self._claimable(cluster, state.machines[0], self.env.now)
         return False
+
+
+def _rank(pair: tuple[tuple[float, float, float], Machine]) -> tuple[float, float, float]:
+    return pair[0]
 
 
 def _order(pair: tuple[Job, str]) -> tuple[float, int, int]:

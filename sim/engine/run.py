@@ -335,8 +335,8 @@ def _run_on(
     def step(share: float) -> None:
         if progress is not None:
             progress(0.05 + 0.95 * share, "simulating")
-        answered = until_answered and not pool.ghosts
-        if answered or (hopeless and pool.unfinished <= hopeless and not pool.ghosts):
+        answered = until_answered and not pool.asking
+        if answered or (hopeless and pool.unfinished <= hopeless and not pool.asking):
             raise _EndedError
 
     watched = progress is not None or hopeless or until_answered
