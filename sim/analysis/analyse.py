@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def analyse(
         expression=asked if isinstance(asked, str) else job.expression,
         verdict=verdict,
         sentence=_sentence(verdict, found),
-        machines=found.machine_names(truth.drained, found.drained),
+        machines=found.drained_names,
         gpus=found.counts,
         by_model=found.by_model(),
         clauses=tuple(_clauses(truth, found)),
@@ -143,13 +144,16 @@ class Found:
         """The names of the machines of these groups."""
         return groups.fleet.machines_of(groups.views(matching))
 
-    @property
+    @cached_property
+    def drained_names(self) -> tuple[str, ...]:
+        """The names of the machines that match if drained."""
+        return self.machine_names(self.truth.drained, self.drained)
+
+    @cached_property
     def hosts(self) -> Counts:
         """Machines instead of GPUs."""
         truth = self.truth
-        now, drained = (
-            self.machine_names(g, m) for g, m in ((truth.now, self.now), (truth.drained, self.drained))
-        )
+        now, drained = self.machine_names(truth.now, self.now), self.drained_names
         if truth.seen is None:
             return Counts(len(now), len(drained), None)
         matching = self._matching(truth.seen, truth.devices(truth.seen.fleet))
@@ -168,12 +172,13 @@ class Found:
         """The devices that match if drained, by what is with them now, and those whose machine refuses the job."""
         truth, fleet, groups = self.truth, self.truth.fleet, self.truth.drained
         group = groups.view_group[fleet.device_view]
-        marked = np.append(self.drained, False)[group] & self.suits[fleet.device_kind]
-        found = groups.numbers(self.drained, self.suits)
+        rows = np.flatnonzero(np.append(self.drained, False)[group] & self.suits[fleet.device_kind])
+        numbers = fleet.device_number[rows]
+        found, idle, going = (np.zeros(fleet.n_numbers, dtype=bool) for _ in range(3))
+        found[numbers] = True
+        idle[numbers[fleet.device_free[rows]]] = True
+        going[numbers[fleet.draining[fleet.device_view[rows]]]] = True
         free = truth.now.numbers(self.now, self.suits)
-        idle, going = np.zeros_like(found), np.zeros_like(found)
-        idle[fleet.device_number[marked & fleet.device_free]] = True
-        going[fleet.device_number[marked & fleet.draining[fleet.device_view]]] = True
         rest = found & ~free
         told = {
             "free": free, "claimed": rest & ~idle & ~going, "no_room": rest & idle & ~going, "draining": rest & going,
@@ -190,29 +195,20 @@ class Found:
     def by_model(self) -> pd.DataFrame:
         """The devices by family: now, if drained, in the window."""
         truth = self.truth
-        sides = [
-            ("now", truth.now, self.now, self.suits),
-            ("drained", truth.drained, self.drained, self.suits),
-        ]
+        now, drained = (
+            truth.fleet.families(groups.by_kind(matching, self.suits))
+            for groups, matching in ((truth.now, self.now), (truth.drained, self.drained))
+        )
+        seen: Counter[str] = Counter()
         if truth.seen is not None:
             suits = truth.devices(truth.seen.fleet)
-            sides += [("seen", truth.drained, self.drained, self.suits),
-                      ("seen", truth.seen, self._matching(truth.seen, suits), suits)]  # fmt: skip
-        counted: dict[str, Counter[str]] = {column: Counter() for column in ("now", "drained", "seen")}
-        known = np.zeros(truth.fleet.n_numbers, dtype=bool)
-        for column, groups, matching, picked in sides:
-            marked = groups.numbers(matching, picked)
-            if column == "seen":
-                marked, known = marked & ~known, known | marked
-            counted[column] += groups.fleet.count_families(marked)
-        names = sorted(set().union(*counted.values()))
-        frame = pd.DataFrame(
-            [{"model": name, **{column: count[name] for column, count in counted.items()}} for name in names],
-            columns=["model", "now", "drained", "seen"],
-        )
-        return frame.sort_values(
-            ["drained", "seen", "model"], ascending=[False, False, True], ignore_index=True
-        )
+            known = truth.drained.numbers(self.drained, self.suits)
+            before = truth.seen.numbers(self._matching(truth.seen, suits), suits) & ~known
+            seen = drained + truth.seen.fleet.count_families(before)
+        names = sorted({*now, *drained, *seen}, key=lambda name: (-drained[name], -seen[name], name))
+        columns = {"model": names, **{column: [count[name] for name in names] for column, count in
+                   (("now", now), ("drained", drained), ("seen", seen))}}  # fmt: skip
+        return pd.DataFrame(columns)
 
 
 def _sentence(verdict: str, found: Found) -> str:

@@ -122,7 +122,7 @@ def _read_of_jobs(idle: pd.DataFrame, pool: PoolView | None) -> set[str]:
     }
     if pool is not None:
         fleet = pool.fleet()
-        for name in fleet.significant({}, []):
+        for name in fleet.policy_names:
             found |= {
                 reference.name.lower() for reference in fleet.column(name).reads if reference.scope != "my"
             }
