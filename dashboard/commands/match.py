@@ -72,7 +72,7 @@ def match(
     EXPRESSION may be - (read from standard input) or @FILE. Instead of one, a submit file (--submit), a queued job
     (--job) or the whole queue (--queue).
     """
-    from sim.analysis import PoolView, Request, analyse
+    from sim.analysis import PoolView, Queue, Request, analyse
 
     asked = [
         word
@@ -96,7 +96,7 @@ def match(
     store = None if slots else _store(data)
     now, window = _stored(store) if store is not None else _slots(slots or Path())
     pool = PoolView.from_frames(now, window)
-    queue = None if store is None else _queue(store, pool)
+    queue = None if store is None else Queue.of_store(store, now, pool)
     if whole_queue:
         assert queue is not None
         _tell_queue(queue, pool, names=names, as_json=wants_json(as_json))
@@ -175,12 +175,6 @@ def _tell_queue(queue: Queue, pool: PoolView, *, names: bool, as_json: bool) -> 
         "impossible_jobs": sum(row.jobs for row in stuck),
         "impossible_gpus": sum(row.gpus for row in stuck),
     })  # fmt: skip
-
-
-def _queue(store: Store, pool: PoolView) -> Queue:
-    from sim.analysis import Queue
-
-    return Queue.from_frames(store.jobs(), store.read("priorities"), pool=pool)
 
 
 def _queued(store: Store, job_id: str) -> tuple[JobDescription, str]:

@@ -63,6 +63,11 @@ def analyse(
         )
     found = Found(truth)
     verdict = found.verdict
+    blocked_by = found.blocked_by if verdict == "blocked" else ""
+    submitter = submitter or job.account
+    refusal = queue.allowance.refusal(job, submitter) if queue and verdict in {"free", "busy"} else None
+    if refusal is not None:
+        verdict, blocked_by = "blocked", refusal[0]
     ahead = ahead_of(truth, queue, submitter, with_names=with_names) if verdict == "free" and queue else None
     if ahead is not None and ahead.takes_all:
         verdict = "outranked"
@@ -71,7 +76,7 @@ def analyse(
     return Answer(
         expression=asked if isinstance(asked, str) else job.expression,
         verdict=verdict,
-        sentence=_sentence(verdict, found),
+        sentence=_sentence(verdict, found, refusal[1] if refusal else ""),
         machines=found.drained_names,
         gpus=found.counts,
         by_model=found.by_model(),
@@ -85,6 +90,7 @@ def analyse(
         rewrites=tuple(find_rewrites(truth)),
         ladders=ladders,
         ahead=ahead.groups if ahead is not None else (),
+        blocked_by=blocked_by,
     )
 
 
@@ -127,6 +133,25 @@ class Found:
         if self._any(self.truth.drained, self.refused) or self.was_seen:
             return "blocked"
         return "impossible"
+
+    @property
+    def blocked_by(self) -> str:
+        """What blocks a job whose clauses hold somewhere: the machines' policy, their retirement, or that they are gone."""
+        if not self._any(self.truth.drained, self.refused):
+            return "gone"
+        return "retirement" if self.retiring == self._refused_machines else "policy"
+
+    @cached_property
+    def retiring(self) -> int:
+        """Groups of machines that refuse the job only because of the time."""
+        samples = self.truth.fleet.kinds(self.truth.names).samples
+        return sum(
+            self.truth.takes_at(int(samples[number]), 0.0) for number in np.flatnonzero(self.refused).tolist()
+        )
+
+    @property
+    def _refused_machines(self) -> int:
+        return int(self.refused.sum())
 
     @property
     def was_seen(self) -> bool:
@@ -211,7 +236,7 @@ class Found:
         return pd.DataFrame(columns)
 
 
-def _sentence(verdict: str, found: Found) -> str:
+def _sentence(verdict: str, found: Found, refusal: str) -> str:
     counts, gpus = found.counts, found.truth.gpus
     what = f"{gpus} GPU{'s' * (gpus != 1)}" if gpus else "no GPU"
     if verdict in {"free", "busy"} and not gpus:
@@ -224,12 +249,20 @@ def _sentence(verdict: str, found: Found) -> str:
         return f"{counts.now} matching GPUs are free, but the jobs that come first take them all; {counts.drained} match in all."
     if verdict == "busy":
         return f"{counts.drained} GPUs match, but none is free now: the job would have to wait."
+    if refusal:
+        matching = f"{counts.drained} GPUs" if gpus else f"{found.hosts.drained} machines"
+        return f"{matching} match, but {refusal}: nothing more is given until some of those jobs end."
     if verdict == "blocked":
         refusing = found.machine_names(found.truth.drained, found.refused)
         names = refusing or found.seen_names()
         shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
         if refusing:
-            return f"The expression holds on {len(names)} machines, but their own policy (START) refuses the job: {shown}."
+            why = (
+                "but they are too close to their retirement to take it"
+                if found.blocked_by == "retirement"
+                else "but their own policy (START) refuses the job"
+            )
+            return f"The expression holds on {len(names)} machine{'s' * (len(names) != 1)}, {why}: {shown}."
         return (
             f"No machine that is there now matches; {counts.seen} matching GPUs were seen earlier: {shown}."
         )

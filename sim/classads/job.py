@@ -295,6 +295,19 @@ class JobDescription:
         plain = isinstance(value, int | float) and not isinstance(value, bool | classad2.Value)
         return float(value) if plain and math.isfinite(value) else None
 
+    def string(self, name: str) -> str:
+        """An attribute's value in the ad, if it is a string, else an empty one."""
+        try:
+            value = self._ad.eval(name)
+        except (KeyError, RuntimeError):
+            return ""
+        return value if isinstance(value, str) else ""
+
+    @property
+    def account(self) -> str:
+        """Whom the negotiator charges for it, as far as the job says so itself: group.user, or empty."""
+        return self.string("AccountingGroup")
+
     @cached_property
     def _ad(self) -> classad2.ClassAd:
         return classad2.parseOne(self.text)
