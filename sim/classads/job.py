@@ -336,6 +336,14 @@ class JobDescription:
         user = self.expression if expression is None else expression
         return replace(self, attributes=held, expression=user, standards=standards)
 
+    def fixed(self) -> JobDescription:
+        """The same job with its requests as numbers, as far as they have values before it has run."""
+        told = {
+            name: self.value(name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
+        }
+        held = {name: f"{value:.15g}" for name, value in told.items() if value is not None}
+        return replace(self, attributes={**self.attributes, **held})
+
     def asked(self) -> tuple[str, ...]:
         """What slots can tell of it: all but its own files and arguments."""
         told = sorted(self.attributes.items())
