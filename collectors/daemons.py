@@ -135,10 +135,10 @@ class Daemons:
         question = (questions.submitters, self.addresses, at, snapshot)
         return self._worker.ask(where, *question, deadline_s=DEADLINE_S)
 
-    def settings(self, daemon: Location, names: Sequence[str]) -> dict[str, str | None]:
-        """What a daemon's configuration says of these macros; None where it has none."""
+    def settings(self, daemon: Location, names: Sequence[str], named: str = "") -> dict[str, str | None]:
+        """What a daemon's configuration says of these macros, None where it has none, and of those that match a pattern."""
         where = f"configuration of {daemon.name}"
-        question = (questions.settings, daemon, tuple(names))
+        question = (questions.settings, daemon, tuple(names), named)
         return self._worker.ask(where, *question, deadline_s=DEADLINE_S, to=daemon.text)
 
     def close(self) -> None:

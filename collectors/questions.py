@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -165,10 +166,11 @@ def submitters(address: Address, at: pd.Timestamp, snapshot: str) -> Framed:
     return submitters_frame(ads, seen_at=at, snapshot=snapshot)
 
 
-def settings(daemon: Location, names: Sequence[str]) -> dict[str, str | None]:
-    """What a daemon's configuration says of these macros; None where it has none."""
+def settings(daemon: Location, names: Sequence[str], named: str) -> dict[str, str | None]:
+    """What a daemon's configuration says of these macros, None where it has none, and of those that match a pattern."""
     values = htcondor2.RemoteParam(parse_one(daemon.text))
-    return {name: values.get(name) for name in names}
+    more = [name for name in values if named and re.fullmatch(named, name, re.IGNORECASE)]
+    return {name: values.get(name) for name in [*names, *more]}
 
 
 def quoted(text: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from collectors.daemons import Daemons
 from collectors.source import Moment, Reading
-from sim.policy import MACROS
+from sim.policy import MACROS, NAMED
 from sim.schema import conform, describe
 
 REREAD_S = 3600.0  # a configuration changes by the day, not by the minute
@@ -33,7 +33,8 @@ class SettingsSource:
         if time.monotonic() - self._read_s >= REREAD_S:
             for kind, names in MACROS.items():
                 for daemon in self.daemons.locations(kind)[:1]:
-                    answers = self.daemons.settings(daemon, names)
+                    named = NAMED.pattern if kind == "negotiator" else ""  # quotas and limits
+                    answers = self.daemons.settings(daemon, names, named)
                     rows += [
                         {
                             "snapshot": moment.snapshot,

@@ -295,6 +295,19 @@ class JobDescription:
         plain = isinstance(value, int | float) and not isinstance(value, bool | classad2.Value)
         return float(value) if plain and math.isfinite(value) else None
 
+    def string(self, name: str) -> str:
+        """An attribute's value in the ad, if it is a string, else an empty one."""
+        try:
+            value = self._ad.eval(name)
+        except (KeyError, RuntimeError):
+            return ""
+        return value if isinstance(value, str) else ""
+
+    @property
+    def account(self) -> str:
+        """Whom the negotiator charges for it, as far as the job says so itself: group.user, or empty."""
+        return self.string("AccountingGroup")
+
     @cached_property
     def _ad(self) -> classad2.ClassAd:
         return classad2.parseOne(self.text)
@@ -322,6 +335,14 @@ class JobDescription:
         )
         user = self.expression if expression is None else expression
         return replace(self, attributes=held, expression=user, standards=standards)
+
+    def fixed(self) -> JobDescription:
+        """The same job with its requests as numbers, as far as they have values before it has run."""
+        told = {
+            name: self.value(name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
+        }
+        held = {name: f"{value:.15g}" for name, value in told.items() if value is not None}
+        return replace(self, attributes={**self.attributes, **held})
 
     def asked(self) -> tuple[str, ...]:
         """What slots can tell of it: all but its own files and arguments."""
