@@ -82,6 +82,12 @@ class Data:
         self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
+    def mark(self) -> str:
+        """The id of the latest snapshot; as long as it stays, every answer does."""
+        with self._lock:
+            self._renew()
+            return self._held_for
+
     def is_empty(self) -> bool:
         """Tell whether the store holds no snapshot yet."""
         return self._store.is_empty()
