@@ -88,7 +88,7 @@ def keep_ready(app: Dash, steady: Collection[str], mark: Callable[[], str], *, r
 
 
 def _response(compressed: bytes) -> Response:
-    if "gzip" in request.accept_encodings:
+    if request.accept_encodings.quality("gzip") > 0:
         made = Response(compressed, mimetype="application/json")
         made.headers["Content-Encoding"] = "gzip"
     else:

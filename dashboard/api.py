@@ -13,6 +13,7 @@ from flask import Response, abort, request
 
 from dashboard import metrics, tables
 from dashboard.data import Data
+from dashboard.pages import containers
 from dashboard.pages import window as windows
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_tables import answer_tables
@@ -22,7 +23,7 @@ from dashboard.pages.waits import replayed
 from dashboard.reports.archive import Archive
 from dashboard.reports.text import guarded
 from dashboard.runs import Entry, Runs
-from dashboard.spec import replay_spec
+from dashboard.spec import replay_spec, strategies_spec
 from dashboard.tables import ALL
 from dashboard.validate import text
 from sim.errors import PoolscopeError
@@ -51,6 +52,11 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         "started": lambda: _asked(data).curve(text(request.args.get("class", ALL), "class")),
         "free-by-hour": data.free_by_hour,
         "sources": lambda: tables.sources(data.snapshots()),
+        "strategies": lambda: _strategies(data, runs),
+        "warm-up": _warm_up,
+        "publication": _publication,
+        "repositories": data.repositories,
+        "abilities": data.abilities,
     }
 
     def download(name: str, kind: str) -> Response:
@@ -166,3 +172,23 @@ def _table(frame: pd.DataFrame, name: str, source: str, kind: str) -> Response:
 
 def _json(told: Mapping[str, Any]) -> Response:
     return Response(json.dumps(told, default=str), mimetype="application/json")
+
+
+def _strategies(data: Data, runs: Runs) -> pd.DataFrame:
+    """The strategies side by side, if they were compared; else nothing there (404)."""
+    entry = runs.find(strategies_spec(data))
+    if entry is None or entry.status != "done":
+        abort(404)
+    return runs.frame(entry.id, "strategies")
+
+
+def _warm_up() -> pd.DataFrame:
+    """The warm-up of both variants that the page shows."""
+    event, variant = containers.chosen(request.args.get("event"), request.args.get("variant"))
+    parts = [containers.warming(event, name).assign(variant=name) for name in (containers.BASE, variant)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _publication() -> pd.DataFrame:
+    """The chance of being visible by image size and minute."""
+    return pd.concat([curve.assign(image=name) for name, curve in containers.publishing().items()])

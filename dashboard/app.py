@@ -15,7 +15,18 @@ from dashboard.components import notice, page
 from dashboard.compression import compress_static
 from dashboard.data import Data
 from dashboard.index import PAGE, Dashboard
-from dashboard.pages import about, inventory, pool, reports, requirements, run, runs, scenarios, waits
+from dashboard.pages import (
+    about,
+    containers,
+    inventory,
+    pool,
+    reports,
+    requirements,
+    run,
+    runs,
+    scenarios,
+    waits,
+)
 from dashboard.runs import Runs
 from dashboard.settings import Settings
 from sim.errors import PoolscopeError, StoreError
@@ -27,6 +38,9 @@ STEADY = frozenset(
     {
         "_pages_content.children",
         "about-numbers.children",
+        "containers-hits-graph.figure",
+        "containers-publication-graph.figure",
+        "containers-strategies-graph.figure",
         "inv-grid.rowData",
         "inv-hours-graph.figure",
         "pool-kpis.children",
@@ -88,6 +102,13 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
         title="Scenarios · poolscope",
         layout=scenarios.layout,
     )
+    dash.register_page(
+        "containers",
+        path="/containers",
+        name="Containers",
+        title="Containers · poolscope",
+        layout=containers.layout,
+    )
     dash.register_page("runs", path="/runs", name="Runs", title="Runs · poolscope", layout=runs.layout)
     dash.register_page(
         "run", path_template="/runs/<name>", name="Run", title="Run · poolscope", layout=run.layout
@@ -106,6 +127,7 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     requirements.register(app, data, runs_table)
     inventory.register(app, data)
     scenarios.register(app, data, runs_table)
+    containers.register(app, data, runs_table)
     runs.register(app, runs_table)
     run.register(app, data, runs_table)
     reports.register(app, data)

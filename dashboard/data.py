@@ -16,7 +16,9 @@ from dashboard import comparison, tables
 from dashboard.settings import Settings
 from sim.analysis import Answer, PoolView, Request, analyse
 from sim.analysis.analyse import judge
+from sim.delivery.paths import IMAGES
 from sim.errors import StoreError
+from sim.inventory.repositories import attribute_name, cvmfs_frame
 from sim.store import Store
 
 WINDOW = pd.Timedelta(days=7)
@@ -124,6 +126,14 @@ class Data:
             " FROM devices JOIN seen ON seen.hour = hour(seen_at) WHERE IN_WINDOW GROUP BY family, model, mig, 4"
         )
         return self._keep("free by hour", lambda: tables.free_by_hour(self.query(sql)))
+
+    def repositories(self) -> pd.DataFrame:
+        """CVMFS repositories of the latest snapshot: repository, available and machines, oldest_revision."""
+        return self._keep("repositories", self._repositories)
+
+    def abilities(self) -> pd.DataFrame:
+        """Which kinds of image the machines of each site can run, in the latest snapshot."""
+        return self._keep("abilities", self._abilities)
 
     def jobs(self) -> pd.DataFrame:
         """Frame "jobs" of those submitted in the window: the last that was known of each at its end."""
@@ -265,6 +275,14 @@ class Data:
             condor_version=_release(versions),
             sample=self.settings.sample,
         )
+
+    def _abilities(self) -> pd.DataFrame:
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return tables.count_abilities(slots, attribute_name(IMAGES))
+
+    def _repositories(self) -> pd.DataFrame:
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return tables.count_repositories(cvmfs_frame(slots), slots["machine"].nunique())
 
     def _supply(self) -> pd.DataFrame:
         # Counted where the rows lie: a month of a large pool has tens of millions of them.

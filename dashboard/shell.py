@@ -20,6 +20,7 @@ LINKS = (
     ("Inventory", "/inventory", "icon-inventory"),
     ("Requirements", "/requirements", "icon-requirements"),
     ("Scenarios", "/scenarios", "icon-scenarios"),
+    ("Containers", "/containers", "icon-containers"),
     ("Runs", "/runs", "icon-runs"),
     ("Reports", "/reports", "icon-reports"),
     ("About the numbers", "/about", "icon-about"),

@@ -16,6 +16,7 @@ from sim.engine.run import Plan, Probe, Recording
 from sim.errors import InputError
 from sim.replication import replicate
 from sim.scenario import Scenario
+from sim.strategies import compare, strategies
 from sim.sweep import Sweep, Variant, summarise
 from sim.waits import quantile, survival
 
@@ -45,7 +46,11 @@ def execute(spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
         return _replay(made, spec, tick)
     if spec["kind"] == "probe":
         return _probe(made, spec, tick)
-    raise InputError(f"no run is of the kind {spec['kind']!r}; there are replay, probe and scenario")
+    if spec["kind"] == "strategies":
+        return _strategies(made, spec, tick)
+    raise InputError(
+        f"no run is of the kind {spec['kind']!r}; there are replay, probe, scenario and strategies"
+    )
 
 
 def _scenario(spec: Mapping[str, Any]) -> Scenario:
@@ -115,6 +120,27 @@ def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any
         "manifest": run.manifest,
     }
     return {"rungs": rungs, "probes": run.probes, "summary": summary}
+
+
+def _strategies(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
+    """The record's jobs once per strategy, every container path wherever there is Apptainer."""
+    tick(0.0, "reading the record")
+    record = Recording.load(made.pool.source)
+    able = made.delivery.model_copy(update={"machines": "apptainer"})
+    found = compare(
+        made.model_copy(update={"delivery": able}),
+        record,
+        strategies(record),
+        replications=int(spec["replications"]),
+        first_seed=int(spec["seed"]),
+        tell=tick,
+    )
+    summary = {
+        "seed": spec["seed"],
+        "replications": spec["replications"],
+        "n": int(found.table["jobs"].iloc[0]),
+    }
+    return {"strategies": found.table, "by_gpu": found.by_gpu, "summary": summary}
 
 
 def questions(spec: Mapping[str, Any]) -> dict[str, tuple[str, Request]]:

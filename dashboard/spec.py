@@ -49,12 +49,19 @@ def scenario_spec(data: Data, content: dict[str, Any]) -> Spec:
     }
 
 
+def strategies_spec(data: Data) -> Spec:
+    """The recorded jobs, once per strategy: the question of the Containers page."""
+    return {**replay_spec(data), "kind": "strategies"}
+
+
 def title(spec: Spec) -> str:
     """One line that says what a run was asked."""
     if spec.get("kind") == "scenario":
         return f"Scenario: {scenario_title(spec)}"
     if spec.get("kind") == "probe":
         return f"Wait of {spec.get('expression', '')!s}, {spec.get('gpus', 1)} GPU"
+    if spec.get("kind") == "strategies":
+        return f"Strategies on {spec.get('source', '')!s}, seed {spec.get('seed', '')}"
     return f"Replay of {spec.get('source', '')!s}, seed {spec.get('seed', '')}"
 
 

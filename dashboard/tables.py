@@ -114,3 +114,45 @@ def free_by_hour(counted: pd.DataFrame) -> pd.DataFrame:
     return made.assign(capability=best).sort_values(
         ["capability", "model", "hour"], na_position="first", ignore_index=True
     )
+
+
+def count_repositories(cvmfs: pd.DataFrame, machines: int) -> pd.DataFrame:
+    """How many machines have each repository, the most frequent first: repository, available, machines, oldest_revision.
+
+    cvmfs : frame "cvmfs"
+    """
+    there = cvmfs[cvmfs["available"].fillna(value=False).astype(bool)]
+    found = cvmfs[["repository"]].drop_duplicates().set_index("repository")
+    found["available"] = (
+        there.groupby("repository")["machine"].nunique().reindex(found.index).fillna(0).astype(int)
+    )
+    found["machines"] = machines
+    found["oldest_revision"] = there.groupby("repository")["revision"].min().reindex(found.index)
+    return found.reset_index().sort_values(
+        ["available", "repository"], ascending=[False, True], ignore_index=True
+    )
+
+
+#: What a slot says it can run: column of the frame "slots" → word; `images` is the repository of unpacked ones.
+ABILITIES = {
+    "has_singularity": "Apptainer",
+    "images": "images in CVMFS",
+    "has_sif": "SIF",
+    "has_sandbox_image": "sandbox image",
+    "has_docker_url": "registry image",
+    "has_docker": "Docker",
+}
+
+
+def count_abilities(slots: pd.DataFrame, repository: str) -> pd.DataFrame:
+    """How many machines of each site can run which kind of image: site, machines, a column per `ABILITIES`.
+
+    slots : frame "slots" of one snapshot
+    repository : of unpacked images, as attribute names spell it
+    """
+    held = slots[slots["slot_type"] != "dynamic"].assign(site=slots["site"].fillna(ELSEWHERE))
+    held["images"] = held["cvmfs"].fillna("").str.split(",").map(lambda names: repository in names)
+    machines = held.groupby(["site", "machine"])[list(ABILITIES)].any()
+    found = machines.groupby("site").sum().astype(int)
+    found.insert(0, "machines", machines.groupby("site").size())
+    return found.reset_index()

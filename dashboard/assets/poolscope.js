@@ -45,5 +45,12 @@ window.dash_clientside.poolscope = {
     if (span) { parts.push("since=" + span[0], "until=" + span[1]); }
     var query = parts.join("&");
     return window.dash_clientside.poolscope.address(query);
+  },
+
+  containersAddress: function (event, variant) {
+    var parts = [];
+    if (event && event !== "new image") parts.push("event=" + encodeURIComponent(event));
+    if (variant && variant !== "quota 4 GB") parts.push("variant=" + encodeURIComponent(variant));
+    return window.dash_clientside.poolscope.address(parts.join("&"));
   }
 };

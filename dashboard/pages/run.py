@@ -32,6 +32,7 @@ from dashboard.figures.labels import NONE, count, seconds
 from dashboard.figures.theme import Scheme, blank
 from dashboard.identity import runner
 from dashboard.pages import progressing
+from dashboard.pages.containers import strategies_content
 from dashboard.pages.waits import replayed
 from dashboard.runs import Entry, Runs, is_id
 from dashboard.tables import ALL, GPU
@@ -139,6 +140,9 @@ def content(data: Data, runs: Runs, name: str, scheme: Scheme) -> tuple[Any, ...
     entry = runs.get(name)
     if entry is None or entry.status != "done":
         return {"display": "none"}, blank(scheme), {}, "", None, inputs(entry, runs)
+    if entry.spec.get("kind") == "strategies":
+        figure, told, shown, style = strategies_content(data, runs, name, scheme)
+        return {}, figure, style, told, shown, inputs(entry, runs)
     if entry.spec.get("kind") == "probe":
         rungs, probes = runs.frame(name, "rungs"), runs.frame(name, "probes")
         own = probes[probes["label"] == "as asked"]

@@ -17,6 +17,10 @@ PAGES = {
     "/inventory": ("Inventory", ("inv-hours",)),
     "/requirements": ("Requirements", ("req-clauses", "req-ladder", "req-models")),
     "/scenarios": ("Scenarios", ()),
+    "/containers": (
+        "Containers",
+        ("containers-hits", "containers-starts", "containers-moved", "containers-publication"),
+    ),
     "/runs": ("Runs", ()),
     "/reports": ("Reports", ()),
     "/about": ("About the numbers", ("about-record",)),
