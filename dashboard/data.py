@@ -108,6 +108,13 @@ class Data:
         """Frame "devices" of the latest snapshot."""
         return self._keep("devices", lambda: self._store.read("devices", snapshot=self.coverage().snapshot))
 
+    def kept(self, name: str, load: Callable[[], T]) -> T:
+        """What a page makes of the latest snapshot's frames, made once.
+
+        name : stands for one `load`, which depends on nothing else
+        """
+        return self._keep(f"page {name}", load)
+
     def counts(self, by: str) -> pd.DataFrame:
         """GPUs now by model or site and state."""
         return self._keep(f"counts {by}", lambda: tables.count_devices(self.devices(), by))
