@@ -50,6 +50,10 @@ def seconds(value: float) -> str:
     return "not reached" if math.isnan(value) else format_duration(value)
 
 
+#: A quantile with fewer jobs behind it is shown, but greyed.
+FEW = 30
+
+
 def percent(share: float | None) -> str:
     """A share as text.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -158,7 +159,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         State({"type": "sc-lever", "key": ALL}, "id"),
     )
     def edit(written: Any, values: list[Any], checks: list[Any], *rest: Any) -> Any:
-        changes, names = rest[5:11], [one_of(name.get("key"), "field", kinds) for name in rest[11]]
+        changes, names = rest[5:11], _keys(rest[11], kinds)
         by, clones = ctx.triggered_id, rest[4]
         if isinstance(by, dict) and by.get("type") == "sc-clone" and not any(clones):
             return no_update, no_update, [no_update] * len(values), [no_update] * len(checks)
@@ -242,6 +243,13 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("sc-url", "children"), Input("sc-query", "data")
     )
+
+
+def _keys(names: Any, kinds: Collection[str]) -> list[str]:
+    """The keys of the form's fields, as the page has them."""
+    if not isinstance(names, list) or not all(isinstance(name, dict) for name in names):
+        raise InputError("the form's fields: expected those of the page")
+    return [one_of(name.get("key"), "field", kinds) for name in names]
 
 
 def _register_offers(app: Dash, data: Data) -> None:

@@ -18,29 +18,9 @@ from dashboard.settings import Settings, Trust
 from dashboard.spec import replay_spec
 from sim.store import Store
 from tests.dashboard import synthetic
+from tests.dashboard.posting import call, first_output
 
 POOL = "pool-kpis.children"
-
-
-def call(app: Dash, first: str, **values: Any) -> dict[str, Any]:
-    """What a browser posts to the callback whose first output is `first`."""
-    key = next(name for name in app.callback_map if name.lstrip(".").partition("...")[0] == first)
-    held = app.callback_map[key]
-    outputs = [
-        dict(zip(("id", "property"), name.rpartition(".")[::2], strict=True))
-        for name in key.strip(".").split("...")
-    ]
-
-    def parts(kind: str) -> list[dict[str, Any]]:
-        return [{**part, "value": values.get(part["id"].replace("-", "_"))} for part in held[kind]]
-
-    return {
-        "output": key,
-        "outputs": outputs if key.startswith("..") else outputs[0],
-        "inputs": parts("inputs"),
-        "state": parts("state"),
-        "changedPropIds": [],
-    }
 
 
 def post(client: FlaskClient, asked: dict[str, Any], **headers: str) -> Any:
@@ -121,9 +101,9 @@ def test_nobody_is_answered_from_memory_who_may_not_come_in(tmp_path: Path, data
 
 
 def test_steady_callbacks_exist(app: Dash) -> None:
-    firsts = {name.lstrip(".").partition("...")[0] for name in app.callback_map}
+    firsts = {first_output(name) for name in app.callback_map}
     app.server.test_client().get("/")  # Dash adds the callback of its pages with the first request
-    firsts |= {name.lstrip(".").partition("...")[0] for name in app.callback_map}
+    firsts |= {first_output(name) for name in app.callback_map}
     assert firsts >= STEADY
 
 
