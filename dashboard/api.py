@@ -24,7 +24,7 @@ from dashboard.reports.archive import Archive
 from dashboard.reports.text import guarded
 from dashboard.runs import Entry, Runs
 from dashboard.spec import replay_spec, strategies_spec
-from dashboard.tables import ALL, GPU
+from dashboard.tables import ALL
 from dashboard.validate import text
 from sim.errors import PoolscopeError
 
@@ -107,7 +107,7 @@ def _register_runs(app: Dash, runs: Runs) -> None:
     def compared(kind: str) -> Response:
         names = parse_compared(request.args.to_dict())
         what = "compare" if request.path.rpartition("/")[2].startswith("compare") else "scenarios"
-        frame = compare(runs, names, GPU) if what == "compare" else means_of(runs, names, GPU)
+        frame = compare(runs, names) if what == "compare" else means_of(runs, names)
         if frame.empty or kind not in FORMATS:
             abort(404)
         return _table(frame, what, "-".join(names), kind)

@@ -84,6 +84,12 @@ class Data:
         self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
+    def mark(self) -> str:
+        """The id of the latest snapshot; as long as it stays, every answer does."""
+        with self._lock:
+            self._renew()
+            return self._held_for
+
     def is_empty(self) -> bool:
         """Tell whether the store holds no snapshot yet."""
         return self._store.is_empty()
@@ -101,6 +107,13 @@ class Data:
     def devices(self) -> pd.DataFrame:
         """Frame "devices" of the latest snapshot."""
         return self._keep("devices", lambda: self._store.read("devices", snapshot=self.coverage().snapshot))
+
+    def kept(self, name: str, load: Callable[[], T]) -> T:
+        """What a page makes of the latest snapshot's frames, made once.
+
+        name : stands for one `load`, which depends on nothing else
+        """
+        return self._keep(f"page {name}", load)
 
     def counts(self, by: str) -> pd.DataFrame:
         """GPUs now by model or site and state."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -207,11 +206,14 @@ def content(data: Data, expression: Any, state: Any) -> tuple[Any, ...]:
     coverage = data.coverage()
     caption = f"{len(shown):,} of {count(len(devices), 'GPU')} · {moment(coverage.until)}, snapshot {coverage.snapshot}"
     told = numbers(shown, len(devices)) if len(shown) else emptied(devices, answer, asked)
-    return rows(shown), caption, told, None, asked.to_query()
+    # The rows as the grid takes them are made once; what is shown of them is picked by their place in the frame.
+    made = data.kept("inventory", lambda: rows(devices))
+    places = set(shown.index)
+    return [row for place, row in made if place in places], caption, told, None, asked.to_query()
 
 
-def rows(devices: pd.DataFrame) -> list[dict[str, Any]]:
-    """Devices as the grid takes them, the best first."""
+def rows(devices: pd.DataFrame) -> list[tuple[int, dict[str, Any]]]:
+    """Devices as the grid takes them, the best first, each after its index in the frame."""
     held = pd.DataFrame(
         {
             "model": tables.device_labels(devices),
@@ -227,14 +229,13 @@ def rows(devices: pd.DataFrame) -> list[dict[str, Any]]:
         ascending=[False, True, True, True],
         na_position="last",
     )
-    made: list[dict[str, Any]] = [
-        {
-            str(name): None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in held.to_dict("records")
+    # None where a value is missing: NaN is no JSON.
+    columns = [held[name].astype(object).where(held[name].notna(), None).tolist() for name in held]
+    names = [str(name) for name in held]
+    return [
+        (place, dict(zip(names, values, strict=True)))
+        for place, *values in zip(held.index.tolist(), *columns, strict=True)
     ]
-    return made
 
 
 def numbers(shown: pd.DataFrame, total: int) -> Any:

@@ -62,7 +62,7 @@ def layout(**query: Any) -> dmc.Stack:
             "p90 and p50 by class",
             height=420,
             csv="/api/waits-by-class.csv",
-            note="Diamond: p90. Circle: p50. Open triangle: p90 lies beyond the record, so many still waited at its end.",
+            note="Diamond: p90. Circle: p50. Open triangle: p90 lies beyond the record, so many still waited at its end. Grey: fewer than 30 jobs.",
         ),
         html.Div(id="waits-url", hidden=True),
         dcc.Store(
