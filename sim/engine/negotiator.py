@@ -36,14 +36,16 @@ class Cycle:
 
 
 class Schedd(NamedTuple):
-    """The other side of a match.
+    """The other side of a match, and of the cycle's first count.
 
+    smallest : the least weight of any slot, whole or carved, taken or not [weighted cores]: 0 where a machine is full
     deliver : takes a match on a partitionable or static slot; False if no job was there to take it, or the startd refused
     preempt : takes a match on a claimed slot
     """
 
     deliver: Callable[[Submitter, Autocluster, Machine], bool]
     preempt: Callable[[Submitter, Autocluster, Claim], bool]
+    smallest: Callable[[], float]
 
 
 class Preemption(NamedTuple):
@@ -159,6 +161,7 @@ class Negotiator:
         wanted = {name: self._requests(person) for name, person in waiting.items()}
         pie_weight = min(weight, quota)
         order = self._order(everyone, observers, usage, pie_weight)
+        smallest = schedd.smallest() if self.fair_share else 0.0
         if probe is not None and not waiting:
             for person in order:
                 probe(person, weight, now)
@@ -174,7 +177,6 @@ class Negotiator:
             room = max(0.0, quota - sum(usage.values())) if self.consider_preemption else FOREVER
             pie = sum(limit.values())
             before = (collector.count, len(present), len(self._taken))
-            smallest = collector.smallest() if cycle.spins > 1 else 0.0
             for person in order:
                 if probe is not None and cycle.spins == 1 and person in observers:
                     probe(person, self._share(person, present, pie_weight), now)

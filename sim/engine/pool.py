@@ -137,7 +137,7 @@ class Pool:
         self._ghosts = sorted(ghosts, key=lambda ghost: -ghost.at_s)  # the next one last
         self._asking: list[Ghost] = []
         self._priorities = dict(priorities or {})
-        self._schedd = Schedd(self._deliver, self._preempt)
+        self._schedd = Schedd(self._deliver, self._preempt, self._smallest)
         self._finished = self.env.event()
         self._weight = 0.0
         self._stale: list[Submitter] = []
@@ -673,6 +673,21 @@ class Pool:
         if machine.state.open:
             self._matched.append((person, machine))
         return True
+
+    def _smallest(self) -> float:
+        """The least weight of a slot: of partitionable ones what is left of them, of dynamic ones a core at least."""
+        least = FOREVER
+        for machine in self.machines.values():
+            if machine.seen.weight < least:
+                least = machine.seen.weight
+                if least <= 0:
+                    return least
+        if least <= 1:
+            return least
+        claims = (
+            claim.shape.weight for machine in self.machines.values() for claim in machine.claims.values()
+        )
+        return min(least, min(claims, default=FOREVER))
 
     def _match_delay(self) -> float:
         tail = self.policy.match_to_start_tail

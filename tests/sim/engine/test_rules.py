@@ -10,6 +10,7 @@ import pytest
 
 from sim.classads.request import Request
 from sim.engine.groups import Group, allocate, group_of, quotas
+from sim.engine.negotiator import Cycle
 from sim.engine.pool import Pool
 from sim.engine.schedd import next_cycle, rounds
 from sim.scenario import GroupSection
@@ -70,7 +71,9 @@ class TestNegotiator:
         assert Counter(name for name, _ in starts(pool)[:2]) == {"a": 1, "b": 1}
 
     def test_the_pie_counts_cores_and_not_gpus(self) -> None:
-        """24 cores, so 12 for each of two users: eight small GPU slots for one, one of eight cores for the other (§1.3)."""
+        """24 cores, so 12 for each of two users: eight small GPU slots for one, one of eight cores for the other; what is
+        left of the first one's slice rounds up to the last slot (§1.3).
+        """
         gpu = [("V100", 7.0)]
         made = Made(**SOON, **ALONE)
         for number in range(2):
@@ -79,7 +82,7 @@ class TestNegotiator:
             made.machine(f"small{number}", slot_text(cpus=1, devices=gpu))
         made.jobs("a", 10, request=ONE_GPU).jobs("b", 10, request=ONE_GPU)
         cycle = made.run(until=60).recorder.cycles[0][1]
-        assert sorted(cycle.by_submitter.values()) == [1, 8]
+        assert sorted(cycle.by_submitter.values()) == [1, 9]
 
     def test_round_up_once(self) -> None:
         """A submitter whose limit is below the smallest slot still gets one a turn (`SubmitterLimitPermits`)."""
@@ -92,13 +95,32 @@ class TestNegotiator:
 
     def test_who_reached_its_limit_stays_for_the_next_spin(self) -> None:
         """a has its share of a third and wants what nobody has: it stays, and with c gone its share is half of the pool."""
+        second = self.thirds(cpus=1)
+        assert (second.spins, second.by_submitter) == (3, {"b": 7})
+
+    @staticmethod
+    def thirds(cpus: int) -> Cycle:
+        """The second cycle of a pool of twelve machines, five of which a has."""
         made = Made(**SOON, **ALONE, consider_preemption=False, first_cycle=10)
         for number in range(12):
-            made.machine(f"m{number}", slot_text(cpus=1))
-        made.jobs("a", 5, run=5000).jobs("a", 1, at=15, request=ONE_GPU)
+            made.machine(f"m{number}", slot_text(cpus=cpus))
+        made.jobs("a", 5, run=5000, request=Request(0, 1, 128)).jobs("a", 1, at=15, request=ONE_GPU)
         made.jobs("b", 12, at=15, run=5000).jobs("c", 1, at=15, request=ONE_GPU)
-        second = made.run(until=100).recorder.cycles[1][1]
-        assert (second.spins, second.by_submitter) == (3, {"b": 6})
+        return made.run(until=100).recorder.cycles[1][1]
+
+    @pytest.mark.parametrize(("cpus", "matched"), [(9, 1), (4, 2)])
+    def test_from_the_second_spin_on_a_slice_below_the_smallest_slot_is_skipped(
+        self, cpus: int, matched: int
+    ) -> None:
+        """Of a quota of five cores two are left after one slot of three: too few for any, unless a full machine counts as 0."""
+        policy = {**SOON, **ALONE, "first_cycle": 10, "consider_preemption": False}
+        made = Made(groups={"g": GroupSection(quota=5)}, **policy)
+        made.machine("other", slot_text(cpus=cpus))
+        made.jobs("z@p", 1, run=5000, request=Request(0, 4, 128))
+        for number in range(4):
+            made.machine(f"m{number}", slot_text(cpus=3), up=15)
+        pool = made.jobs("g.a@p", 4, at=20, run=5000).run(until=100)
+        assert pool.recorder.cycles[1][1].by_submitter == {"g.a@p": matched}
 
     def test_who_only_runs_jobs_keeps_its_share_for_one_spin(self) -> None:
         """With preemption considered a busy user without idle jobs counts in the first spin, then leaves."""
