@@ -98,9 +98,9 @@ class TestRealPool:
     def test_rounds_in_between_are_as_whole_ones(self, pool: Pool) -> None:
         """On a pool with jobs, after a reading of everything."""
         clusters = pool.submit(["request_gpus = 1\narguments = 120\nqueue 3"])
-        pool.wait_for(lambda: len(pool.executing(clusters)) == 3, 40, "three jobs run")
         address = (pool.address,)
         try:
+            pool.wait_for(lambda: len(pool.executing(clusters)) == 3, 40, "three jobs run")
             questions.slots(address, AT, "s")
             less = questions.slots(address, AT, "s")
             questions._memory(address).read_at = float("-inf")
