@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := sim/sample
 
-.PHONY: help run test check lint format pool sample screenshots clean
+.PHONY: help run test check lint format pool sample screenshots examples clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -41,6 +41,9 @@ sample: $(VENV)/.development packages  ## record the bundled sample afresh (25 m
 
 screenshots: $(VENV)/.development packages  ## the pictures of README and docs
 	@$(BIN)/python -m tests.browser.screenshots docs/images
+
+examples: $(VENV)/.development  ## what README and docs show of the command line, printed anew
+	@$(BIN)/python -m tests.examples
 
 clean:           ## remove the environment and what was built
 	rm -rf $(VENV) build dist

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 import uuid
+from typing import Any
 
 import dash
 from dash import Dash, set_props
 
 from dashboard import api, security, shell
-from dashboard.components import notice
+from dashboard.components import notice, page
 from dashboard.compression import compress_static
 from dashboard.data import Data
 from dashboard.index import PAGE, Dashboard
-from dashboard.pages import pool, requirements, runs, waits
+from dashboard.pages import (
+    about,
+    containers,
+    inventory,
+    pool,
+    reports,
+    requirements,
+    run,
+    runs,
+    scenarios,
+    waits,
+)
 from dashboard.runs import Runs
 from dashboard.settings import Settings
-from sim.errors import PoolscopeError
+from sim.errors import PoolscopeError, StoreError
 
 log = logging.getLogger("poolscope.dashboard")
 
@@ -42,6 +54,8 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
         health_endpoint="healthz",
         assets_ignore=r"early\.js",
         on_error=report_error,
+        requests_pathname_prefix=settings.prefix,
+        routes_pathname_prefix=settings.prefix,
     )
     app.index_string = PAGE.replace("EARLY", app.get_asset_url("early.js")).replace(
         "ICON", app.get_asset_url("logo.svg")
@@ -55,30 +69,77 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
         title="Requirements · poolscope",
         layout=requirements.layout,
     )
+    dash.register_page(
+        "inventory",
+        path="/inventory",
+        name="Inventory",
+        title="Inventory · poolscope",
+        layout=inventory.layout,
+    )
+    dash.register_page(
+        "scenarios",
+        path="/scenarios",
+        name="Scenarios",
+        title="Scenarios · poolscope",
+        layout=scenarios.layout,
+    )
+    dash.register_page(
+        "containers",
+        path="/containers",
+        name="Containers",
+        title="Containers · poolscope",
+        layout=containers.layout,
+    )
     dash.register_page("runs", path="/runs", name="Runs", title="Runs · poolscope", layout=runs.layout)
+    dash.register_page(
+        "run", path_template="/runs/<name>", name="Run", title="Run · poolscope", layout=run.layout
+    )
+    dash.register_page(
+        "reports", path="/reports", name="Reports", title="Reports · poolscope", layout=reports.layout
+    )
+    dash.register_page(
+        "about", path="/about", name="About", title="About the numbers · poolscope", layout=about.layout
+    )
     dash.register_page("not_found_404", path="/404", title="Not found · poolscope", layout=not_found)
     app.layout = shell.layout()
     shell.register(app, data)
     pool.register(app, data)
     waits.register(app, data, runs_table)
     requirements.register(app, data, runs_table)
+    inventory.register(app, data)
+    scenarios.register(app, data, runs_table)
+    containers.register(app, data, runs_table)
     runs.register(app, runs_table)
+    run.register(app, data, runs_table)
+    reports.register(app, data)
+    about.register(app, data, runs_table)
     api.register(app, data, runs_table)
-    security.protect(app)
+    security.protect(app, settings.trust)
     compress_static(app)
     return app
 
 
-def not_found() -> dash.html.Div:
+def not_found() -> Any:
     """The page for a path that leads nowhere."""
-    return dash.html.Div(
+    return page(
+        "Not found",
+        "Where does this lead?",
         notice("There is no such page", "Take one of the pages at the left.", colour="yellow"),
-        className="page",
     )
 
 
 def report_error(error: Exception) -> None:
     """Show a failed callback to its user, with an id that stands in the log; without this they'd see nothing."""
+    if isinstance(error, StoreError) and str(error).startswith("no data yet"):
+        set_props(
+            "error",
+            {
+                "children": notice(
+                    "No data yet", str(error)[len("no data yet: ") :].capitalize(), colour="yellow"
+                )
+            },
+        )
+        return
     if isinstance(error, PoolscopeError):
         set_props("error", {"children": notice("That didn't work", str(error), colour="yellow")})
         return

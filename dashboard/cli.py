@@ -22,7 +22,12 @@ COMMANDS = {
     "simulate": "a scenario's runs, observed beside simulated",
     "sweep": "a scenario with keys varied, compared seed by seed",
     "check": "whether evaluator, store, collector and pool are well",
+    "strategies": "containers, installing, or one GPU type: the same jobs side by side",
+    "image": "an image's size, start cost and publication",
     "replay": "a recorded real pool, simulated beside what really happened",
+    "report": "the pool's day, week or month in files and by mail",
+    "schedule": "the report on a timer",
+    "alert": "mail or call a webhook when a finding comes up",
 }
 
 

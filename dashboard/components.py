@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import dash
 import dash_mantine_components as dmc
 import pandas as pd
 from dash import dcc, html
 
+from dashboard.columns import Column
 from dashboard.figures.theme import Scheme, blank
 
 Children = Any
@@ -25,16 +26,6 @@ GRAPH_CONFIG: Any = {
 ROWS_SHOWN = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: header, how a value is written, whether it is a number."""
-
-    name: str
-    header: str
-    write: Callable[[Any], Children] = str
-    number: bool = False
-
-
 def aria(**words: str) -> dict[str, Any]:
     """The aria attributes of an element, as keywords.
 
@@ -44,6 +35,11 @@ def aria(**words: str) -> dict[str, Any]:
     {'aria-label': 'Runs'}
     """
     return {f"aria-{name}": word for name, word in words.items()}
+
+
+def link(path: str) -> str:
+    """The address of a path of ours, wherever the application lies behind its proxy."""
+    return str(dash.get_relative_path(path))
 
 
 def page(title: str, question: str, *children: Children) -> dmc.Stack:
@@ -66,7 +62,7 @@ def chart_card(
         head.append(
             html.A(
                 "CSV",
-                href=csv,
+                href=link(csv),
                 id=f"{name}-csv",
                 className="quiet-link",
                 **aria(label=f"{title}: CSV file"),

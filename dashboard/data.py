@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
 from dashboard import comparison, tables
 from dashboard.settings import Settings
 from sim.analysis import Answer, PoolView, Request, analyse
+from sim.analysis.analyse import judge
+from sim.delivery.paths import IMAGES
 from sim.errors import StoreError
+from sim.inventory.repositories import attribute_name, cvmfs_frame
 from sim.store import Store
 
 WINDOW = pd.Timedelta(days=7)
@@ -23,8 +26,23 @@ WINDOW = pd.Timedelta(days=7)
 VIEWED = 96
 #: How long the list of snapshots is believed; reading it costs a file per snapshot.
 CHECK_S = 2.0
+#: Other windows whose answers are kept.
+WINDOWS_KEPT = 6
+
+#: A condition of `Data.query`; the times are for files to be passed over, a round takes less than ten minutes.
+_IN_WINDOW = (
+    "seen_at BETWEEN $since - INTERVAL 10 MINUTE AND $until + INTERVAL 10 MINUTE"
+    " AND snapshot IN (SELECT unnest($snapshots))"
+)
 
 T = TypeVar("T")
+
+
+class Window(NamedTuple):
+    """A span of time, its end left out (UTC)."""
+
+    since: pd.Timestamp
+    until: pd.Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +58,29 @@ class Coverage:
 
 
 class Data:
-    """Frames and answers for the pages, cached by the id of the latest snapshot."""
+    """Frames and answers for pages and reports, cached by the id of the latest snapshot.
+
+    Parameters
+    ----------
+    window : judge the pool as of this window's end; without it, as of the latest snapshot and the `WINDOW` before
+    """
 
     def __init__(
-        self, store: Store, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        window: Window | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
+        self.window = window
         self._store = store
         self._clock = clock
         self._lock = threading.RLock()
         self._held: dict[str, object] = {}
         self._held_for = ""
+        self._others: dict[Window, Data] = {}
         self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
@@ -80,9 +110,62 @@ class Data:
         """GPUs by state over the window."""
         return self._keep("supply", self._supply)
 
+    def free_by_hour(self) -> pd.DataFrame:
+        """Mean free GPUs by model and hour of the day over the window."""
+        sql = (
+            "WITH seen AS (SELECT hour(seen_at) AS hour, count(DISTINCT snapshot) AS snapshots FROM devices"
+            " WHERE IN_WINDOW GROUP BY 1)"
+            " SELECT family, model, mig, hour(seen_at) AS hour, max(capability) AS capability,"
+            " count(*) FILTER (state = 'free') AS free, count(*) AS total, any_value(seen.snapshots) AS snapshots"
+            " FROM devices JOIN seen ON seen.hour = hour(seen_at) WHERE IN_WINDOW GROUP BY family, model, mig, 4"
+        )
+        return self._keep("free by hour", lambda: tables.free_by_hour(self.query(sql)))
+
+    def repositories(self) -> pd.DataFrame:
+        """CVMFS repositories of the latest snapshot: repository, available and machines, oldest_revision."""
+        return self._keep("repositories", self._repositories)
+
+    def abilities(self) -> pd.DataFrame:
+        """Which kinds of image the machines of each site can run, in the latest snapshot."""
+        return self._keep("abilities", self._abilities)
+
     def jobs(self) -> pd.DataFrame:
-        """Frame "jobs": the last known row of each job."""
-        return self._keep("jobs", self._store.jobs)
+        """Frame "jobs" of those submitted in the window: the last that was known of each at its end."""
+        return self._keep("jobs", self._jobs)
+
+    def attempts(self) -> pd.DataFrame:
+        """Frame "attempts" of those that had part of the window."""
+        return self._keep("attempts", self._attempts)
+
+    def snapshots(self) -> pd.DataFrame:
+        """The snapshots of the window: id, taken_at, meta."""
+        return self._snapshots()
+
+    def span(self) -> Window:
+        """The window whose jobs are judged; without one of its own, `WINDOW` up to the latest snapshot."""
+        if self.window is not None:
+            return self.window
+        until = self.coverage().until
+        return Window(until - WINDOW, until)
+
+    def over(self, window: Window) -> Data:
+        """The same store and settings, judged over another window; the last few are kept with what they have loaded."""
+        with self._lock:
+            made = self._others.pop(window, None) or Data(
+                self._store, self.settings, window=window, clock=self._clock
+            )
+            self._others[window] = made
+            while len(self._others) > WINDOWS_KEPT:
+                del self._others[next(iter(self._others))]
+            return made
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Run SQL over the store's frames; rows of the window's snapshots are those that are IN_WINDOW, a word for that condition."""
+        coverage = self.coverage()
+        bounds = {"since": coverage.since.to_pydatetime(), "until": coverage.until.to_pydatetime()}
+        return self._store.query(
+            sql.replace("IN_WINDOW", _IN_WINDOW), {**bounds, "snapshots": self._snapshots()["id"].tolist()}
+        )
 
     def waits(self) -> pd.DataFrame:
         """Observed first waits by class."""
@@ -98,6 +181,10 @@ class Data:
     def answer(self, expression: str, *, gpus: int, cpus: int, memory_mib: float) -> Answer:
         """What `sim.analysis` says of an expression on the latest snapshot; raises ExpressionError."""
         return self._answer(self.coverage().snapshot, expression, gpus, cpus, memory_mib)
+
+    def verdict(self, ad: str) -> str:
+        """What `sim.analysis` says of a whole job ad on the latest snapshot: impossible, blocked, busy or free."""
+        return judge(ad, self._keep("pool view", self._pool_view))
 
     def warm(self) -> None:
         """Load what the pages need first, so that the first visitor doesn't wait for it."""
@@ -138,11 +225,34 @@ class Data:
 
     def _recent_snapshots(self) -> pd.DataFrame:
         found: pd.DataFrame = self._store.snapshots()
-        recent: pd.DataFrame = found[found["taken_at"] >= found["taken_at"].max() - WINDOW]
+        if self.window is None:
+            recent: pd.DataFrame = found[found["taken_at"] >= found["taken_at"].max() - WINDOW]
+        else:
+            since, until = self.window
+            recent = found[(found["taken_at"] >= since) & (found["taken_at"] < until)]
         return recent.reset_index(drop=True)
+
+    def _jobs(self) -> pd.DataFrame:
+        since, until = self.span()
+        if self.window is None:
+            known = self._store.jobs()
+        else:
+            known = last_known(self._store.read("jobs", until=until.to_pydatetime()))
+            known = known[known["submitted_at"] < until]
+        return known[known["submitted_at"] >= since].reset_index(drop=True)
+
+    def _attempts(self) -> pd.DataFrame:
+        since, until = self.span()
+        known = self._store.attempts()
+        ended = known["ended_at"].fillna(until)
+        return known[(known["started_at"] < until) & (ended >= since)].reset_index(drop=True)
 
     def _coverage(self) -> Coverage:
         found = self._snapshots()
+        if found.empty and self.window is not None:
+            raise StoreError(
+                f"no snapshot from {self.window.since:%Y-%m-%d %H:%M} to {self.window.until:%Y-%m-%d %H:%M} UTC"
+            )
         if found.empty:
             raise StoreError(
                 "no data yet: start the collector with `poolscope collect --pool HOST --every 5m`"
@@ -160,10 +270,21 @@ class Data:
             sample=self.settings.sample,
         )
 
+    def _abilities(self) -> pd.DataFrame:
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return tables.count_abilities(slots, attribute_name(IMAGES))
+
+    def _repositories(self) -> pd.DataFrame:
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return tables.count_repositories(cvmfs_frame(slots), slots["machine"].nunique())
+
     def _supply(self) -> pd.DataFrame:
-        columns = ["snapshot", "seen_at", "state"]
+        # Counted where the rows lie: a month of a large pool has tens of millions of them.
         return tables.supply(
-            self._store.read("devices", since=self.coverage().since.to_pydatetime(), columns=columns)
+            self.query(
+                "SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices"
+                " WHERE IN_WINDOW GROUP BY snapshot, state"
+            )
         )
 
     def _renew(self) -> None:
@@ -183,6 +304,14 @@ class Data:
             if name not in self._held:
                 self._held[name] = load()
             return self._held[name]  # type: ignore[return-value]  # `name` stands for one `load`, whose type is T
+
+
+def last_known(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The last row of each job; a job that has left the queue stays as it left."""
+    left = jobs["status"].isin(["completed", "removed"])
+    order = jobs.assign(_left=left).sort_values(["_left", "seen_at"], kind="stable")
+    last = order.drop_duplicates(["schedd", "job_id"], keep="last").drop(columns="_left")
+    return last.sort_values(["submitted_at", "schedd", "job_id"]).reset_index(drop=True)
 
 
 def _release(versions: pd.Series) -> str:

@@ -1,19 +1,66 @@
-"""Headers of every answer: a content policy without unsafe-eval."""
+"""The door: who may come in, what a request may look like, and the headers of every answer."""
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
 from dash import Dash
-from flask import Response
+from flask import Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from dashboard.identity import Unauthenticated, identify
+from dashboard.settings import Trust
 
 POLICY = (
     "default-src 'self'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+#: No request says more; a submit file or a scenario is far smaller [bytes].
+LARGEST = 2 * 1024**2
+#: What a monitor reads without logging in.
+OPEN = ("healthz",)
+_CALLBACK = "_dash-update-component"
 
 
-def protect(app: Dash) -> None:
-    """Add the headers to every answer of `app`."""
+def protect(app: Dash, trust: Trust | None = None) -> None:
+    """Guard `app`: identity, shape and origin of requests, headers of answers."""
+    trust = trust or Trust()
+    prefix = app.config.routes_pathname_prefix
+    app.server.config["MAX_CONTENT_LENGTH"] = LARGEST
+
+    def guard() -> Response | None:
+        path = request.path.removeprefix(prefix)
+        if trust.user_header is None and not _is_own_name(request.host):
+            # A foreign page whose name was made to point here must not read the pool through its visitor's browser.
+            return _refuse(403, "poolscope answers to this machine's name only, since nobody logs in")
+        if path in OPEN:
+            return None
+        try:
+            g.identity = identify(request, trust)
+        except Unauthenticated:
+            return _refuse(401, f"no {trust.user_header} from the proxy: log in there")
+        if request.method in {"POST", "PUT", "PATCH", "DELETE"}:
+            if not _same_origin():
+                return _refuse(403, "this request comes from another site")
+            if path == _CALLBACK:
+                return _check_callback()
+        return None
+
+    def tell(error: HTTPException) -> Response:
+        return _refuse(error.code or 500, error.description or error.name)
+
+    app.server.before_request(guard)
+    app.server.after_request(_headers(app))
+    for code in (400, 404, 405, 413, 415):
+        app.server.register_error_handler(code, tell)
+
+
+def _headers(app: Dash) -> Callable[[Response], Response]:
+    """What adds the headers to an answer."""
+    prefix = app.config.routes_pathname_prefix
     policies: list[str] = []
 
     def add(response: Response) -> Response:
@@ -21,9 +68,75 @@ def protect(app: Dash) -> None:
             # Not earlier: the script of page titles is known only once the first request has set the app up.
             hashes = " ".join(f"'{found.strip(chr(39))}'" for found in app.csp_hashes())
             policies.append(POLICY.format(hashes=hashes))
-        response.headers["Content-Security-Policy"] = policies[0]
+        # A report brings its own scripts and is shut in by its own policy.
+        own = response.headers.pop("X-Own-Policy", None)
+        response.headers["Content-Security-Policy"] = own or policies[0]
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
+        if request.path.startswith((f"{prefix}api/", f"{prefix}reports/", f"{prefix}_dash-update")):
+            response.headers["Cache-Control"] = "no-store"
         return response
 
-    app.server.after_request(add)
+    return add
+
+
+def _refuse(code: int, sentence: str) -> Response:
+    return Response(f"{sentence}\n", status=code, mimetype="text/plain")
+
+
+def _is_own_name(host: str) -> bool:
+    """Whether a Host header is an address or a name that only this machine has.
+
+    An address in it can't be a foreign site's: the browser's page is then of that very address.
+
+    Examples
+    --------
+    >>> _is_own_name("127.0.0.1:8050"), _is_own_name("[::1]:8050"), _is_own_name("localhost"), _is_own_name("evil.example")
+    (True, True, True, False)
+    """
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _same_origin() -> bool:
+    """Whether the browser says that a page of ours asks; a script that is no browser says nothing."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = request.headers.get("Origin")
+    return origin is None or origin.partition("://")[2] == request.host
+
+
+def _check_callback() -> Response | None:
+    """Refuse what is no call of a callback; Dash would answer with a fault."""
+    if not request.is_json:
+        return _refuse(415, "expected application/json")
+    asked: Any = request.get_json(silent=True)
+    good = (
+        isinstance(asked, dict)
+        and isinstance(asked.get("output"), str)
+        and isinstance(asked.get("outputs"), dict | list)
+        and isinstance(asked.get("inputs", []), list)
+        and isinstance(asked.get("state", []), list)
+        and isinstance(asked.get("changedPropIds", []), list)
+        and all(_is_part(part) for part in [*asked.get("inputs", []), *asked.get("state", [])])
+    )
+    return None if good else _refuse(400, "expected a call of one of the page's callbacks")
+
+
+def _is_part(part: object) -> bool:
+    parts = part if isinstance(part, list) else [part]
+    return all(
+        isinstance(one, dict) and "id" in one and "property" in one and _is_address(one) for one in parts
+    )
+
+
+def _is_address(part: dict[str, Any]) -> bool:
+    """Whether what Dash's own router reads is a text."""
+    return part["property"] not in {"pathname", "search", "href"} or isinstance(part.get("value"), str)

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom to believe about users.
+
+    user_header : the header that names the user; None: nobody logs in, everybody may run
+    role_header : the header that names the role (viewer, runner, admin); None: everybody is a runner
+    proxies : addresses that the header is believed from; "" is a unix socket
+    """
+
+    user_header: str | None = None
+    role_header: str | None = None
+    proxies: Sequence[str] = ("127.0.0.1", "::1", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +35,9 @@ class Settings:
     scenario : name or path of the scenario that the pages simulate; empty: HTCondor's defaults
     seed : seed of those simulations
     replications : runs of a replay, with seeds from `seed` on
+    reports : folder of the reports' archive
+    trust : whom to believe about users
+    prefix : where the application lies behind its proxy, such as /poolscope/
     """
 
     runs: Path
@@ -30,3 +48,6 @@ class Settings:
     scenario: str = ""
     seed: int = 1
     replications: int = 3
+    reports: Path | None = None
+    trust: Trust = field(default_factory=Trust)
+    prefix: str = "/"

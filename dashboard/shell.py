@@ -8,7 +8,7 @@ import dash
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from dashboard.components import aria
+from dashboard.components import aria, link
 from dashboard.data import Coverage, Data
 from dashboard.figures.labels import moment
 from sim.units import format_duration
@@ -17,8 +17,13 @@ from sim.units import format_duration
 LINKS = (
     ("Pool", "/", "icon-pool"),
     ("Waits", "/waits", "icon-waits"),
+    ("Inventory", "/inventory", "icon-inventory"),
     ("Requirements", "/requirements", "icon-requirements"),
+    ("Scenarios", "/scenarios", "icon-scenarios"),
+    ("Containers", "/containers", "icon-containers"),
     ("Runs", "/runs", "icon-runs"),
+    ("Reports", "/reports", "icon-reports"),
+    ("About the numbers", "/about", "icon-about"),
 )
 
 THEME = {
@@ -71,7 +76,9 @@ def _header() -> html.Div:
     return html.Div(
         [
             dmc.Burger(id="burger", size="sm", hiddenFrom="sm", opened=False, **aria(label="Show the pages")),
-            dcc.Link([html.Span(className="logo"), html.Span("poolscope")], href="/", className="brand"),
+            dcc.Link(
+                [html.Span(className="logo"), html.Span("poolscope")], href=link("/"), className="brand"
+            ),
             html.Div(id="freshness", className="freshness", role="status"),
             dmc.ActionIcon(
                 html.Span(className="icon icon-scheme"),
@@ -90,7 +97,7 @@ def _navigation() -> html.Div:
     links = [
         dmc.NavLink(
             label=name,
-            href=path,
+            href=link(path),
             variant="filled",
             active="exact" if path == "/" else "partial",
             leftSection=html.Span(className=f"icon {icon}"),

@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from dashboard import comparison
 from sim import scenario
 from sim.classads.expression import Expression
 from sim.classads.request import Request
 from sim.engine.run import Plan, Probe, Recording
 from sim.errors import InputError
 from sim.scenario import Scenario
+from sim.strategies import compare, strategies
 from sim.waits import quantile, survival
 
 Tick = Callable[[float, str], None]
@@ -34,12 +36,18 @@ def execute(spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
     ------
     InputError : no such kind of question, or one that the model refuses
     """
+    if spec["kind"] == "scenario":
+        return _seeds(scenario.parse(spec["content"], where="the scenario"), tick)
     made = _scenario(spec)
     if spec["kind"] == "replay":
         return _replay(made, spec, tick)
     if spec["kind"] == "probe":
         return _probe(made, spec, tick)
-    raise InputError(f"no run is of the kind {spec['kind']!r}; there are replay and probe")
+    if spec["kind"] == "strategies":
+        return _strategies(made, spec, tick)
+    raise InputError(
+        f"no run is of the kind {spec['kind']!r}; there are replay, probe, scenario and strategies"
+    )
 
 
 def _scenario(spec: Mapping[str, Any]) -> Scenario:
@@ -61,6 +69,22 @@ def _replay(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, An
         parts.append(run.jobs.assign(replication=number + 1))
     summary = {"seed": spec["seed"], "replications": count, "n": len(parts[0]), "manifest": run.manifest}
     return {"jobs": pd.concat(parts, ignore_index=True), "observed": run.observed, "summary": summary}
+
+
+def _seeds(made: Scenario, tick: Tick) -> dict[str, Any]:
+    """A scenario once per seed: waits by group and the whole run's numbers, a row per seed, so that scenarios can be paired."""
+    tick(0.0, "reading the record")
+    plan = Plan.of(made, Recording.load(made.pool.source))
+    count, rows, totals = made.run.replications, [], []
+    for number in range(count):
+        seed = made.run.seed + number
+        run = plan.run(seed, _part(tick, number, count, f"seed {seed}, {number + 1} of {count}"))
+        rows.append(comparison.summarise(run.jobs, made.workload.class_by).assign(seed=seed))
+        totals.append(
+            {"seed": seed, "goodput": run.goodput, "evictions": run.evictions, "makespan_s": run.makespan_s}
+        )
+    summary = {"seed": made.run.seed, "replications": count, "n": len(run.jobs), "manifest": run.manifest}
+    return {"waits": pd.concat(rows, ignore_index=True), "totals": pd.DataFrame(totals), "summary": summary}
 
 
 def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
@@ -85,6 +109,27 @@ def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any
         "manifest": run.manifest,
     }
     return {"rungs": rungs, "probes": run.probes, "summary": summary}
+
+
+def _strategies(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
+    """The record's jobs once per strategy, every container path wherever there is Apptainer."""
+    tick(0.0, "reading the record")
+    record = Recording.load(made.pool.source)
+    able = made.delivery.model_copy(update={"machines": "apptainer"})
+    found = compare(
+        made.model_copy(update={"delivery": able}),
+        record,
+        strategies(record),
+        replications=int(spec["replications"]),
+        first_seed=int(spec["seed"]),
+        tell=tick,
+    )
+    summary = {
+        "seed": spec["seed"],
+        "replications": spec["replications"],
+        "n": int(found.table["jobs"].iloc[0]),
+    }
+    return {"strategies": found.table, "by_gpu": found.by_gpu, "summary": summary}
 
 
 def questions(spec: Mapping[str, Any]) -> dict[str, tuple[str, Request]]:

@@ -36,8 +36,45 @@ def probe_spec(
     }
 
 
+def scenario_spec(data: Data, content: dict[str, Any]) -> Spec:
+    """A scenario, run once per seed: the question of the Scenarios page.
+
+    content : as a scenario file holds it, checked already
+    """
+    return {
+        "kind": "scenario",
+        "content": content,
+        "source": data.settings.source,
+        "snapshot": data.coverage().snapshot,
+    }
+
+
+def strategies_spec(data: Data) -> Spec:
+    """The recorded jobs, once per strategy: the question of the Containers page."""
+    return {**replay_spec(data), "kind": "strategies"}
+
+
 def title(spec: Spec) -> str:
     """One line that says what a run was asked."""
+    if spec.get("kind") == "scenario":
+        return f"Scenario: {scenario_title(spec)}"
     if spec.get("kind") == "probe":
         return f"Wait of {spec.get('expression', '')!s}, {spec.get('gpus', 1)} GPU"
+    if spec.get("kind") == "strategies":
+        return f"Strategies on {spec.get('source', '')!s}, seed {spec.get('seed', '')}"
     return f"Replay of {spec.get('source', '')!s}, seed {spec.get('seed', '')}"
+
+
+def scenario_title(spec: Spec) -> str:
+    """The title of a scenario's run."""
+    content = spec.get("content", {})
+    return str(content.get("title") or "untitled") if isinstance(content, dict) else "untitled"
+
+
+def seeds(spec: Spec) -> tuple[int, int]:
+    """The first seed of a run and how many there are."""
+    if spec.get("kind") == "scenario":
+        content = spec.get("content", {})
+        run = content.get("run", {}) if isinstance(content, dict) else {}
+        return int(run.get("seed", 1)), int(run.get("replications", 10))
+    return int(spec.get("seed", 1)), int(spec.get("replications", 1))

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from sim.delivery.section import DeliverySection
 from sim.errors import ScenarioError
 from sim.sections import (
     Duration,
@@ -97,6 +98,7 @@ class Scenario(Section):
     supply: SupplySection = SupplySection()
     workload: WorkloadSection = WorkloadSection()
     policy: PolicySection = PolicySection()
+    delivery: DeliverySection = DeliverySection()
     run: RunSection = RunSection()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-_PREFIXES = ("no real pool: ", "no browser: ", "no shared data: ")
+_PREFIXES = ("no real pool: ", "no browser: ", "no shared data: ", "no registry: ")
 
 
 def need(reason: str, *, hard: bool = True) -> NoReturn:

@@ -36,8 +36,21 @@ window.dash_clientside.poolscope = {
     return error ? "answer stale" : "answer";
   },
 
-  classAddress: function (name) {
-    var query = name && name !== "GPU jobs" ? "class=" + encodeURIComponent(name) : "";
+  windowAddress: function (choice) {
+    return window.dash_clientside.poolscope.address(choice && choice !== "7d" ? "win=" + choice : "");
+  },
+
+  classAddress: function (name, span) {
+    var parts = name && name !== "GPU jobs" ? ["class=" + encodeURIComponent(name)] : [];
+    if (span) { parts.push("since=" + span[0], "until=" + span[1]); }
+    var query = parts.join("&");
     return window.dash_clientside.poolscope.address(query);
+  },
+
+  containersAddress: function (event, variant) {
+    var parts = [];
+    if (event && event !== "new image") parts.push("event=" + encodeURIComponent(event));
+    if (variant && variant !== "quota 4 GB") parts.push("variant=" + encodeURIComponent(variant));
+    return window.dash_clientside.poolscope.address(parts.join("&"));
   }
 };

@@ -32,6 +32,7 @@ class Settings:
     keep, max_size : days older than this, or beyond this size, are deleted
     pseudonyms : owners, projects and hosts are stored under pseudonyms
     metrics : HOST:PORT for Prometheus
+    repositories : addresses of CVMFS repositories on their servers
     """
 
     pool: str = DEFAULT_POOL
@@ -41,6 +42,7 @@ class Settings:
     max_size: str | None = None
     pseudonyms: bool = False
     metrics: str | None = None
+    repositories: tuple[str, ...] = ()
 
 
 @click.command()
@@ -55,6 +57,13 @@ class Settings:
 @click.option("--pseudonyms", is_flag=True, help="Store owners, projects and hosts under pseudonyms.")
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus there.")
 @click.option(
+    "--repository",
+    "repositories",
+    multiple=True,
+    metavar="URL",
+    help="A CVMFS repository on a server, such as http://server:8000/cvmfs/NAME; several times; asked once a minute.",
+)
+@click.option(
     "--log", type=click.Choice(["text", "json"]), default="text", help="Form of log lines on stderr."
 )
 @click.option(
@@ -66,15 +75,15 @@ class Settings:
 @shared
 def collect(
     pool: str | None, once: bool, every: str | None, schedds: tuple[str, ...], keep: str | None,
-    max_size: str | None, pseudonyms: bool, metrics: str | None, log: str, config: Path | None,
-    test_pool: bool, data: Path | None, as_json: bool,
+    max_size: str | None, pseudonyms: bool, metrics: str | None, repositories: tuple[str, ...], log: str,
+    config: Path | None, test_pool: bool, data: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Take snapshots of slots, queue, history, negotiator and priorities.
 
     HTCondor's own configuration says how to authenticate: _CONDOR_SEC_TOKEN_DIRECTORY and its like in the
     environment, or CONDOR_CONFIG.
     """
-    from collectors.rounds import Round, collect_once, live_sources
+    from collectors.rounds import Round, collect_once
     from sim.store import Store
 
     if once and every:
@@ -83,7 +92,7 @@ def collect(
         name: value
         for name, value in (
             ("pool", pool), ("every", every), ("schedds", schedds), ("keep", keep), ("max_size", max_size),
-            ("pseudonyms", pseudonyms), ("metrics", metrics),
+            ("pseudonyms", pseudonyms), ("metrics", metrics), ("repositories", repositories),
         )
         if value
     }  # fmt: skip
@@ -108,8 +117,7 @@ def collect(
     told = settings()
     if once or not told.every:
         change = _change(path, told)
-        sources = live_sources(told.pool, schedds=told.schedds)
-        tell(collect_once(sources, Store(path), change=change))
+        tell(collect_once(_sources(told), Store(path), change=change))
         return
     _log_to_stderr(log)
     _watch(settings, path, tell, jitter=0.0 if test_pool else None)
@@ -169,7 +177,6 @@ def _change(path: Path, told: Settings) -> Any:
 def _watch(settings: Any, path: Path, tell: Any, *, jitter: float | None) -> None:
     """Watch until SIGTERM or SIGINT; SIGHUP rereads the settings, and wrong ones leave all as it is."""
     from collectors.daemon import JITTER, Upkeep, Watch, log, only_one
-    from collectors.rounds import live_sources
     from sim.store import Store
 
     ended, again = threading.Event(), threading.Event()
@@ -192,7 +199,7 @@ def _watch(settings: Any, path: Path, tell: Any, *, jitter: float | None) -> Non
         while not ended.is_set():
             pause.clear()
             again.clear()
-            sources = live_sources(told.pool, schedds=told.schedds, stop=ended)
+            sources = _sources(told, ended)
             keep_bytes = int(parse_size(told.max_size) * 1024 * 1024) if told.max_size else None
             watch = Watch(
                 sources, Store(path), parse_duration(told.every), stop=pause, tell=tell,
@@ -219,9 +226,22 @@ def _watch(settings: Any, path: Path, tell: Any, *, jitter: float | None) -> Non
                     log.error("settings kept", extra={"told": {"error": str(error)}})
 
 
+def _sources(told: Settings, stop: threading.Event | None = None) -> list[Any]:
+    """The pool's daemons and the repositories that are to be asked."""
+    from collectors.rounds import live_sources
+
+    sources: list[Any] = list(live_sources(told.pool, schedds=told.schedds, stop=stop))
+    if told.repositories:
+        from collectors.cvmfs import RepositorySource
+
+        sources.append(RepositorySource(told.repositories))
+    return sources
+
+
 def close(sources: Any) -> None:
-    """End the processes that ask for these sources."""
-    for daemons in {id(source.daemons): source.daemons for source in sources}.values():
+    """End the processes that ask for these sources; a source that asks in this one has none."""
+    asking = (getattr(source, "daemons", None) for source in sources)
+    for daemons in {id(found): found for found in asking if found is not None}.values():
         daemons.close()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +20,7 @@ import platformdirs
 import sim
 from dashboard.commands.options import data_to_read, shared
 from dashboard.runs import Runs
-from dashboard.settings import Settings
+from dashboard.settings import Settings, Trust
 from sim import scenario
 from sim.errors import InputError
 from sim.store import Store, sample_path
@@ -48,12 +51,48 @@ log = logging.getLogger("poolscope.serve")
     type=click.IntRange(1, 64),
     help="Simulations at a time.",
 )
+@click.option(
+    "--user-header",
+    envvar="POOLSCOPE_USER_HEADER",
+    help="Header in which a reverse proxy names the user it has logged in.",
+)
+@click.option(
+    "--role-header",
+    envvar="POOLSCOPE_ROLE_HEADER",
+    help="Header in which it names the role: viewer, runner or admin.",
+)
+@click.option(
+    "--trusted-proxy",
+    default="127.0.0.1,::1",
+    show_default=True,
+    envvar="POOLSCOPE_TRUSTED_PROXY",
+    help="Addresses that these headers are believed from.",
+)
+@click.option(
+    "--prefix", default="/", envvar="POOLSCOPE_PREFIX", help="Path behind the proxy, such as /poolscope/."
+)
 @shared
-def serve(host: str, port: int, workers: int, data: Path | None, as_json: bool) -> None:
+def serve(
+    host: str,
+    port: int,
+    workers: int,
+    user_header: str | None,
+    role_header: str | None,
+    trusted_proxy: str,
+    prefix: str,
+    data: Path | None,
+    as_json: bool,
+) -> None:
     """Serve the dashboard until it is stopped (Ctrl+C)."""
+    check_exposure(host, user_header)
+    if not (prefix.startswith("/") and prefix.endswith("/")):
+        raise InputError(
+            f"--prefix {prefix}: expected a path that begins and ends with /, such as /poolscope/"
+        )
     store = data_to_read(data)
     listening = listen(host, port)
-    settings = settings_for(store)
+    proxies = (*(word.strip() for word in trusted_proxy.split(",")), "")
+    settings = replace(settings_for(store), trust=Trust(user_header, role_header, proxies), prefix=prefix)
     runs = Runs(settings.runs, model=sim.__version__)
     started = Workers(workers, runs)
     try:
@@ -61,6 +100,24 @@ def serve(host: str, port: int, workers: int, data: Path | None, as_json: bool) 
     finally:
         listening.close()
         started.stop()
+
+
+def check_exposure(host: str, user_header: str | None) -> None:
+    """Refuse to show the pool to a network while nobody logs in.
+
+    Raises
+    ------
+    InputError : the address isn't this machine's own, and no proxy vouches for users
+    """
+    try:
+        own = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = host == "localhost"
+    if not own and not user_header:
+        raise InputError(
+            f"--host {host} would show the pool, its users' names and the Run button to everybody who reaches it: put a reverse "
+            "proxy that logs users in before it and name its header with --user-header, or leave --host at 127.0.0.1"
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -85,18 +142,22 @@ def listen(host: str, port: int) -> socket.socket:
 
 def settings_for(store: Path) -> Settings:
     """The settings for a store; the sample has its own scenario, which knows what a class is there."""
-    runs = Path(platformdirs.user_state_dir("poolscope")) / "runs"
+    state = Path(platformdirs.user_state_dir("poolscope"))
+    runs = Path(os.environ.get("POOLSCOPE_RUNS") or state / "runs")
+    reports = Path(os.environ.get("POOLSCOPE_REPORTS") or state / "reports")
     if store != sample_path():
-        return Settings(runs=runs, source=str(store.resolve()))
+        return Settings(runs=runs, source=str(store.resolve()), reports=reports)
     class_by = scenario.load("sample").workload.class_by
-    return Settings(runs=runs, sample=True, class_by=class_by, source="sample", scenario="sample")
+    return Settings(
+        runs=runs, sample=True, class_by=class_by, source="sample", scenario="sample", reports=reports
+    )
 
 
 class Workers:
     """The worker processes; one that dies is replaced, so that the queue always moves."""
 
     def __init__(self, count: int, runs: Runs) -> None:
-        self._command = [sys.executable, "-m", "dashboard.worker", str(runs.folder), runs.model]
+        self._command = [sys.executable, "-m", "dashboard.worker", str(runs.folder), "--follow"]
         self._stopping = threading.Event()
         self._processes = [self._start() for _ in range(count)]
         self._watcher = threading.Thread(target=self._watch, daemon=True)

@@ -50,6 +50,19 @@ def seconds(value: float) -> str:
     return "not reached" if math.isnan(value) else format_duration(value)
 
 
+def percent(share: float | None) -> str:
+    """A share as text.
+
+    Examples
+    --------
+    >>> percent(0.738), percent(None), percent(0.0024)
+    ('74 %', '–', '0.24 %')
+    """
+    if share is None or math.isnan(share):
+        return NONE
+    return f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
+
+
 def count(n: int, noun: str) -> str:
     """A number with its noun.
 

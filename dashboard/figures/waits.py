@@ -97,12 +97,13 @@ def _band(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
         )
 
 
-def by_class(table: pd.DataFrame, scheme: Scheme) -> go.Figure:
+def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go.Figure:
     """A row per class: p50 a circle, p90 a diamond, joined; an open triangle where censoring hides one.
 
     Parameters
     ----------
     table : `tables.compare_waits`
+    name : what its own columns are; the sim_ columns are always simulated
     """
     colours = theme.palette(scheme)
     totals = table[table["group"].isin(TOTALS)]
@@ -111,7 +112,12 @@ def by_class(table: pd.DataFrame, scheme: Scheme) -> go.Figure:
     figure = theme.figure(scheme, height=104 + 52 * max(len(rows), 1), hovermode="closest")
     compared = bool((rows["sim_n"] > 0).any())
     _quantile_marks(
-        figure, rows, OBSERVED, prefix="", shift=-0.02 if compared else -0.12, colour=colours.observed
+        figure,
+        rows,
+        name,
+        prefix="",
+        shift=-0.02 if compared else -0.12,
+        colour=colours.observed if name == OBSERVED else colours.simulated,
     )
     if compared:
         _quantile_marks(figure, rows, SIMULATED, prefix="sim_", shift=-0.28, colour=colours.simulated)

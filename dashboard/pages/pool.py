@@ -7,22 +7,34 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import Dash, Input, Output, html
+from dash import ClientsideFunction, Dash, Input, Output, html
 
 from dashboard import tables
-from dashboard.components import Column, chart_card, graph_size, kpi, kpis, page, scheme_of, table
+from dashboard.columns import Column
+from dashboard.components import aria, chart_card, graph_size, kpi, kpis, link, page, scheme_of, table
 from dashboard.data import Coverage, Data
 from dashboard.figures import pool as figures
-from dashboard.figures.labels import NONE, count, moment, seconds, span
+from dashboard.figures.labels import NONE, count, moment, percent, seconds, span
 from dashboard.figures.theme import STATES, Scheme
+from dashboard.pages import window as windows
 from dashboard.tables import GPU
 
 
-def layout(**_query: str) -> dmc.Stack:
-    """The page without its data."""
+def layout(**query: Any) -> dmc.Stack:
+    """The page without its data; `?win=` chooses how far back it looks."""
     return page(
         "Pool",
         "Which GPUs are there, how many are free now, and is that usual?",
+        html.Div(
+            dmc.SegmentedControl(
+                id="pool-window",
+                value=windows.parse_choice(query.get("win")),
+                data=[{"value": key, "label": label} for key, (label, _) in windows.CHOICES.items()],
+                size="sm",
+                **aria(label="Window"),
+            ),
+            className="page-controls",
+        ),
         html.Div(id="pool-kpis", className="kpis-place"),
         chart_card(
             "pool-models",
@@ -45,6 +57,7 @@ def layout(**_query: str) -> dmc.Stack:
             gutter="md",
             className="even",
         ),
+        html.Div(id="pool-url", hidden=True),
     )
 
 
@@ -65,10 +78,22 @@ def register(app: Dash, data: Data) -> None:
         Output("pool-supply-graph", "style"),
         Output("pool-supply-caption", "children"),
         Output("pool-supply-table", "children"),
+        Output("pool-supply-csv", "href"),
+        Input("pool-window", "value"),
         Input("scheme", "data"),
     )
-    def show(scheme: str) -> tuple[Any, ...]:
-        return content(data, scheme_of(scheme))
+    def show(window: Any, scheme: str) -> tuple[Any, ...]:
+        chosen = windows.parse_choice(window)
+        return (
+            *content(windows.over(data, chosen), scheme_of(scheme)),
+            link(f"/api/supply.csv?win={chosen}"),
+        )
+
+    app.clientside_callback(
+        ClientsideFunction("poolscope", "windowAddress"),
+        Output("pool-url", "children"),
+        Input("pool-window", "value"),
+    )
 
 
 def content(data: Data, scheme: Scheme) -> tuple[Any, ...]:
@@ -104,9 +129,7 @@ def numbers(data: Data, coverage: Coverage) -> Any:
     total, free = int(models["gpus"].sum()), int(models["free"].sum())
     best = models[models["free"] > 0].tail(1)
     most, least = int(supply["gpus"].max()), int(supply["gpus"].min())
-    waits = data.waits().set_index("group")
-    group = GPU if GPU in waits.index else waits.index[0]
-    row: Any = waits.loc[group]
+    wait = _wait(data)
     ending = " at the end of the record" if coverage.sample else ""
     idle = int(data.jobs()["status"].eq("idle").sum())
     return kpis(
@@ -115,13 +138,27 @@ def numbers(data: Data, coverage: Coverage) -> Any:
             f"{free}",
             f"of {total}{ending}" + (f"; best: {best['model'].iloc[0]}" if len(best) else ""),
         ),
-        kpi("GPUs in the pool", f"{total}", f"{least} to {most} in {_length(coverage)}"),
         kpi(
-            "p90 wait",
-            bounded(row["p90_s"], row["longest_s"]),
-            f"{group}; p50 {seconds(row['p50_s'])}, n={row['n']:.0f}",
+            "GPUs in the pool",
+            f"{total}",
+            f"{least} to {most} in {_length(coverage)}, {percent(tables.allocation(supply))} allocated",
         ),
+        wait,
         kpi("Jobs waiting", f"{idle:,}", f"of {count(len(data.jobs()), 'job')} seen"),
+    )
+
+
+def _wait(data: Data) -> dmc.Card:
+    """p90 of the GPU jobs, else of all; a window without jobs says so."""
+    if data.jobs().empty:
+        return kpi("p90 wait", NONE, "no job was submitted in the window")
+    waits = data.waits().set_index("group")
+    group = GPU if GPU in waits.index else waits.index[0]
+    row: Any = waits.loc[group]
+    return kpi(
+        "p90 wait",
+        bounded(row["p90_s"], row["longest_s"]),
+        f"{group}; p50 {seconds(row['p50_s'])}, n={row['n']:.0f}",
     )
 
 

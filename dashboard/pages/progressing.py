@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import dash_mantine_components as dmc
 from dash import Input, Output, dcc, html
 
+from dashboard import spec as specs
 from dashboard.components import progress
 from dashboard.runs import Entry, Runs
 from sim.units import format_duration
@@ -77,9 +78,8 @@ def standing(entry: Entry | None, runs: Runs, *, ask: str, now: float) -> Panel:
     if entry is None:
         return Panel(html.Span("Not simulated yet.", className="caption"), {}, ask, _HIDDEN, True, "")
     if entry.status == "done":
-        runs_made = entry.spec.get("replications", 1)
-        how = f"{runs_made} times from" if runs_made != 1 else "with"
-        told = f"Simulated {how} seed {entry.spec.get('seed')}: run {entry.id}."
+        first, count = specs.seeds(entry.spec)
+        told = f"Simulated {f'{count} times from' if count != 1 else 'with'} seed {first}: run {entry.id}."
         return Panel(html.Span(told, className="caption"), _HIDDEN, ask, _HIDDEN, True, entry.id)
     if entry.live:
         return Panel(_bar(entry, runs, now), _HIDDEN, ask, {}, False, "")

@@ -10,6 +10,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, 
 
 from dashboard.components import aria, chart_card, page, scheme_of
 from dashboard.data import Data
+from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.pages.requirements_answer import Shown, show_answer
@@ -243,8 +244,8 @@ def step(data: Data, runs: Runs, question: Question, *, by: Any, clicked: bool, 
     spec = run_spec(data, question)
     entry: Entry | None = runs.find(spec)
     if by == "req-cancel" and cancel and entry is not None:
-        runs.cancel(entry.id)
+        runs.cancel(entry.id, by=runner().cancels_as)
         entry = runs.find(spec)
     elif by == "req-ask" and clicked:
-        entry = runs.ask(spec)
+        entry = runs.ask(spec, owner=runner().name)
     return progressing.standing(entry, runs, ask=ASK, now=time.time())

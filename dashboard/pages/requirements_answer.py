@@ -9,7 +9,8 @@ import dash_mantine_components as dmc
 import pandas as pd
 from dash import Output, html
 
-from dashboard.components import Column, graph_size, kpi, kpis, notice, table
+from dashboard.columns import Column
+from dashboard.components import graph_size, kpi, kpis, notice, table
 from dashboard.data import Data
 from dashboard.figures import requirements as figures
 from dashboard.figures.labels import NONE, count, moment, seconds, span

@@ -10,8 +10,9 @@ import dash_mantine_components as dmc
 from dash import ALL, Dash, Input, Output, ctx, dcc, html, no_update
 
 from dashboard import spec as specs
-from dashboard.components import aria, notice, page, status_badge
+from dashboard.components import aria, link, notice, page, status_badge
 from dashboard.figures.labels import NONE
+from dashboard.identity import runner
 from dashboard.runs import Entry, Runs
 from sim.units import format_duration
 
@@ -42,7 +43,7 @@ def register(app: Dash, runs: Runs) -> None:
         # Buttons made anew by the poll arrive here too, without a click.
         if not isinstance(asked, dict) or not any(clicks):
             return no_update
-        runs.cancel(str(asked["run"]))
+        runs.cancel(str(asked["run"]), by=runner().cancels_as)
         return f"{asked['run']} {time.time()}"
 
     @app.callback(
@@ -58,9 +59,9 @@ def rows(entries: list[Entry], *, now: float) -> Any:
         return notice(
             "No runs yet",
             "Simulate the record on the ",
-            html.A("Waits page", href="/waits"),
+            html.A("Waits page", href=link("/waits")),
             " or a wait on the ",
-            html.A("Requirements page", href="/requirements"),
+            html.A("Requirements page", href=link("/requirements")),
             ".",
         )
     heads = ("Question", "Status", "Asked", "Took", html.Span("Action", className="visually-hidden"))
@@ -89,7 +90,7 @@ def _cells(entry: Entry, now: float) -> list[tuple[Any, str]]:
     took = format_duration(round(until - entry.started_at)) if entry.started_at else NONE
     told: list[Any] = [html.Code(entry.id), *([f" · {entry.note}"] if entry.note else [])]
     question = [
-        html.Div(specs.title(entry.spec), className="run-question"),
+        html.Div(dcc.Link(specs.title(entry.spec), href=link(f"/runs/{entry.id}")), className="run-question"),
         html.Div(told, className="caption"),
     ]
     asked = datetime.fromtimestamp(entry.asked_at, UTC)

@@ -9,25 +9,30 @@ from urllib.parse import urlencode
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import ClientsideFunction, Dash, Input, Output, ctx, html
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html
 
 from dashboard import comparison, tables
-from dashboard.components import Column, chart_card, graph_size, page, scheme_of, table
-from dashboard.data import Data
+from dashboard.columns import Column
+from dashboard.components import chart_card, graph_size, link, notice, page, scheme_of, table
+from dashboard.data import Data, Window
 from dashboard.figures import waits as figures
 from dashboard.figures.labels import count, seconds, span
-from dashboard.figures.theme import Scheme
+from dashboard.figures.theme import Scheme, blank
+from dashboard.identity import runner
 from dashboard.pages import progressing
+from dashboard.pages import window as windows
 from dashboard.pages.progressing import Panel
 from dashboard.runs import Entry, Runs
 from dashboard.spec import replay_spec
 from dashboard.tables import ALL, GPU
+from dashboard.validate import text
 
 ASK = "Simulate this record"
 
 
 def layout(**query: Any) -> dmc.Stack:
     """The page without its data; `?class=` chooses whose waits the first chart shows."""
+    window = windows.parse_span(query)
     asked = query.get("class")
     chosen = asked[:200] if isinstance(asked, str) and asked else GPU
     select = dmc.Select(
@@ -43,6 +48,7 @@ def layout(**query: Any) -> dmc.Stack:
     return page(
         "Waits",
         "How long did jobs of each class wait for their first start, and does the simulation agree?",
+        _window_note(window),
         dmc.Card(bar, withBorder=True, className="card"),
         chart_card(
             "waits-started",
@@ -59,25 +65,44 @@ def layout(**query: Any) -> dmc.Stack:
             note="Diamond: p90. Circle: p50. Open triangle: p90 lies beyond the record, so many still waited at its end.",
         ),
         html.Div(id="waits-url", hidden=True),
+        dcc.Store(
+            id="waits-span", data=[f"{window.since:%Y-%m-%d}", f"{window.until:%Y-%m-%d}"] if window else None
+        ),
     )
+
+
+def _window_note(window: Window | None) -> Any:
+    """Which days an address from a report shows, and the way back."""
+    if window is None:
+        return None
+    words = f"Jobs submitted from {window.since:%-d %b %Y} until {window.until:%-d %b %Y}, as they were known then. "
+    return notice("A window of the past", words, html.A("Show the latest", href=link("/waits")))
+
+
+def within(data: Data, span: Any) -> Data:
+    """The data of the window that the page was opened with; its own without one."""
+    said = span if isinstance(span, list) and len(span) == 2 else [None, None]
+    window = windows.parse_span(dict(zip(("since", "until"), said, strict=True)))
+    return data if window is None else data.over(window)
 
 
 def register(app: Dash, data: Data, runs: Runs) -> None:
     """Wire the page."""
 
-    @app.callback(Output("waits-class", "data"), Input("waits-class", "id"))
-    def fill(_start: str) -> list[str]:
-        return data.waits()["group"].tolist()
+    @app.callback(Output("waits-class", "data"), Input("waits-class", "id"), State("waits-span", "data"))
+    def fill(_start: str, asked: Any) -> list[str]:
+        here = within(data, asked)
+        return [ALL] if here.jobs().empty else here.waits()["group"].tolist()
 
     @app.callback(*progressing.outputs("waits"), *progressing.inputs("waits"))
     def follow(_ticks: int | None, ask: int | None, cancel: int | None) -> Panel:
         spec = replay_spec(data)
         entry = runs.find(spec)
         if ctx.triggered_id == "waits-cancel" and cancel and entry is not None:
-            runs.cancel(entry.id)
+            runs.cancel(entry.id, by=runner().cancels_as)
             entry = runs.find(spec)
         elif ctx.triggered_id == "waits-ask" and ask:
-            entry = runs.ask(spec)
+            entry = runs.ask(spec, owner=runner().name)
         return progressing.standing(entry, runs, ask=ASK, now=time.time())
 
     @app.callback(
@@ -92,20 +117,27 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("waits-class", "value"),
         Input("waits-done", "data"),
         Input("scheme", "data"),
+        State("waits-span", "data"),
     )
-    def show(group: str, done: str, scheme: str) -> tuple[Any, ...]:
-        return content(data, runs, group, done, scheme_of(scheme))
+    def show(group: str, done: str, scheme: str, asked: Any) -> tuple[Any, ...]:
+        here = within(data, asked)
+        # A replay is of the whole record: beside the jobs of other days it would say nothing.
+        return content(here, runs, group, done if here is data else "", scheme_of(scheme))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "classAddress"),
         Output("waits-url", "children"),
         Input("waits-class", "value"),
+        State("waits-span", "data"),
     )
 
 
 def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tuple[Any, ...]:
     """Both charts with captions and tables, in the order of their callback's outputs."""
     by = data.settings.class_by
+    group, done = text(group, "Jobs"), text(done or "", "the run")
+    if data.jobs().empty:
+        return _without_jobs(data, scheme)
     entry = runs.get(done) if done else None
     known = entry is not None and entry.status == "done"
     if group not in set(data.waits()["group"]):
@@ -127,12 +159,26 @@ def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tu
         figures.started(curves, scheme),
         f"{group}: {_sizes(row)} · {source}",
         _table(both[both["group"] == group], "Waits of the chosen jobs"),
-        "/api/started.csv?" + urlencode({"class": group}),
+        link("/api/started.csv") + "?" + urlencode({"class": group, **_span_of(data)}),
         by_class,
         graph_size(by_class),
         f"{len(both)} groups, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
         _table(both, "Waits by class"),
     )
+
+
+def _span_of(data: Data) -> dict[str, str]:
+    window = data.window
+    return (
+        {} if window is None else {"since": f"{window.since:%Y-%m-%d}", "until": f"{window.until:%Y-%m-%d}"}
+    )
+
+
+def _without_jobs(data: Data, scheme: Scheme) -> tuple[Any, ...]:
+    """A window in which nobody submitted anything: said, not drawn empty."""
+    told, empty = f"No job was submitted in the window · {_source(data, None)}", blank(scheme, height=120)
+    quiet = link("/api/started.csv")
+    return empty, told, None, quiet, empty, graph_size(empty), told, None
 
 
 class Replay:

@@ -18,7 +18,8 @@ from sim.analysis.queue import Queue, ahead_of
 from sim.analysis.rewrites import find_rewrites
 from sim.analysis.truth import Groups, Parsed, Truth
 from sim.classads.expression import Comparison, Expression
-from sim.classads.job import JobDescription
+from sim.classads.job import JobDescription, of_ad
+from sim.classads.matching import read_ad
 from sim.classads.request import Request
 from sim.errors import ExpressionError
 
@@ -92,6 +93,11 @@ def analyse(
         ahead=ahead.groups if ahead is not None else (),
         blocked_by=blocked_by,
     )
+
+
+def judge(ad: str, pool: PoolView) -> str:
+    """The verdict on a whole job ad, as a job of the queue brings it, queue aside; ExpressionError if it can't be read."""
+    return Found(Truth(of_ad(read_ad(ad)), pool)).verdict
 
 
 class Found:

@@ -117,5 +117,5 @@ def _queue_steps(pool: Pool, attempts: list[Attempt]) -> Iterator[tuple[float, i
     for attempt in attempts:
         if attempt.origin != "running":
             yield attempt.matched_s, -1
-        if attempt.outcome in {"evicted", "lost", "unstarted"} and attempt.ended_s is not None:
+        if attempt.outcome in {"evicted", "lost", "failed", "unstarted"} and attempt.ended_s is not None:
             yield attempt.ended_s, 1

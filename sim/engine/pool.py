@@ -14,11 +14,12 @@ import gc
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, tee
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import simpy
 
 from sim.classads.matching import Autocluster, Matcher
+from sim.delivery.state import Delivery, Nothing
 from sim.engine.collector import Collector
 from sim.engine.concurrency import LimitLedger
 from sim.engine.entities import FOREVER, Claim, Job, Machine, Submitter
@@ -28,6 +29,7 @@ from sim.engine.negotiator import Cycle, Negotiator, Preemption, Schedd
 from sim.engine.records import (
     DONE,
     EVICTED,
+    FAILED,
     HELD,
     LEFTOVER,
     LOST,
@@ -70,14 +72,6 @@ class Ghost(NamedTuple):
     at_s: float
 
 
-class Delivery(Protocol):
-    """How software reaches a job."""
-
-    def start(self, machine: Machine, job: Job, now_s: float) -> float:
-        """How long from the schedd's start of the job until its own program runs [s]."""
-        ...
-
-
 class Pool:
     """A pool that runs.
 
@@ -90,7 +84,7 @@ class Pool:
     policy : what the daemons do
     start_unix : when the run begins [s, Unix]; ads are judged at this time plus the simulated one
     priorities : real priorities at the beginning, by submitter; 0.5 for others
-    delivery : start-up of software beside the policy's constant
+    delivery : how software reaches the jobs; nothing is added to the policy's constant without it
     speeds : how much faster than recorded a job runs on a device model [1], by model
     """
 
@@ -106,7 +100,7 @@ class Pool:
         running: Sequence[tuple[Job, str, str]] = (),
         ghosts: Sequence[Ghost] = (),
         priorities: Mapping[str, float] | None = None,
-        delivery: Delivery | None = None,
+        delivery: Delivery | Nothing | None = None,
         speeds: Mapping[str, float] | None = None,
     ) -> None:
         self.env = simpy.Environment()
@@ -114,7 +108,7 @@ class Pool:
         self.matcher = matcher
         self.start_unix = start_unix
         self.streams = streams
-        self.delivery = delivery
+        self.delivery = None if isinstance(delivery, Nothing) else delivery
         self.speeds = dict(speeds or {})
         self.recorder = Recorder()
         self.machines: dict[str, Machine] = {}
@@ -751,23 +745,37 @@ class Pool:
         claim.job = job
         claim.began_s = now
         active = claim.active_s = now + delay_s
-        serial = claim.serial = claim.serial + 1
+        claim.serial += 1
         job.claim = claim
         job.starts += 1
         self._busy += 1
         executing = active + policy.image_start
-        if self.delivery is not None:
-            executing += self.delivery.start(claim.machine, job, now)
         claim.attempt = self.recorder.start(job, claim, origin, now, executing)
+        if self.delivery is not None:
+            ask = self.delivery.resume if origin == RUNNING_BEFORE else self.delivery.start
+            brought = ask(claim.machine, job.row, active)
+            self.recorder.bring(claim.attempt, brought)
+            executing += brought.seconds
+            if brought.failure:
+                self._end_at(
+                    active + brought.seconds,
+                    claim,
+                    HELD if brought.failure == "held" else FAILED,
+                    brought.failure,
+                )
+                return
         length = job.run_s - job.done_s
         if self.speeds:
             length /= self._speed(claim)
         outcome = DONE
         if length > job.limit_s:
             length, outcome = job.limit_s, HELD
-        timeout = simpy.Timeout(
-            self.env, executing + length + policy.run_overhead - now, (claim, serial, outcome)
-        )
+        self._end_at(executing + length + policy.run_overhead, claim, outcome)
+
+    def _end_at(self, when_s: float, claim: Claim, outcome: int, failure: str = "") -> None:
+        """Let a claim's attempt end then, unless it is cut short."""
+        env = self.env
+        timeout = simpy.Timeout(env, when_s - env.now, (claim, claim.serial, outcome, failure))
         assert timeout.callbacks is not None
         timeout.callbacks.append(self._ended)
 
@@ -778,7 +786,7 @@ class Pool:
         return self.speeds.get(claim.machine.models[claim.places[0]], 1.0)
 
     def _ended(self, event: Any) -> None:
-        claim, serial, outcome = event.value
+        claim, serial, outcome, failure = event.value
         job = claim.job
         if claim.serial != serial or job is None:
             return  # the attempt was cut short
@@ -788,11 +796,26 @@ class Pool:
         self.recorder.end(claim.attempt, now, outcome)
         claim.job = job.claim = None
         self._busy -= 1
+        if failure:
+            self._fail(claim, job, failure)
+            return
         self.unfinished -= 1
         if not (claim.person.waiting and self._reuse(claim, now)):
             self._let_go(claim, now)
         if not self.unfinished:
             self._check_finished()
+
+    def _fail(self, claim: Claim, job: Job, failure: str) -> None:
+        """Hold a job whose software didn't come, or let it try again; a pilot may take no more."""
+        now = self.env.now
+        if failure == "stopped":
+            self.retire(claim.machine)
+        self._let_go(claim, now)
+        if failure == "held":
+            self._gone()
+        else:
+            job.ready_s = now
+            self._requeue(job)
 
     def _reuse(self, claim: Claim, now: float) -> bool:
         """Start the submitter's next job that fits the claim's slot as it is (fact sheet §2.3)."""

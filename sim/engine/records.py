@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sim.delivery.state import Start
 from sim.engine.entities import Claim, Job
 from sim.engine.negotiator import Cycle
 from sim.schema import conform
@@ -18,6 +19,7 @@ OUTCOMES = ("running", "done", "failed", "evicted", "lost", "held", "removed", "
 MATCH, LEFTOVER, REUSE, RUNNING_BEFORE = range(len(ORIGINS))
 RUNNING, DONE, FAILED, EVICTED, LOST, HELD, REMOVED, UNSTARTED = range(len(OUTCOMES))
 NAN = float("nan")
+NOTHING = Start(0.0, cold=None)
 
 
 class ProbeResult(NamedTuple):
@@ -55,6 +57,7 @@ class Recorder:
         self._claims: list[Claim] = []
         self._ready_s, self._matched_s, self._executing_s, self._ended_s = (array("d") for _ in range(4))
         self._origins, self._outcomes = bytearray(), bytearray()
+        self._brought: dict[int, Start] = {}
 
     def start(self, job: Job, claim: Claim, origin: int, matched_s: float, executing_s: float) -> int:
         """Write down the start of an attempt, got by one of `ORIGINS`, and give its number."""
@@ -68,6 +71,11 @@ class Recorder:
         self._origins.append(origin)
         self._outcomes.append(0)
         return number
+
+    def bring(self, number: int, brought: Start) -> None:
+        """Write down what delivery brought to an attempt; its program begins later for it, or never."""
+        self._brought[number] = brought
+        self._executing_s[number] = NAN if brought.failure else self._executing_s[number] + brought.seconds
 
     def end(self, number: int, ended_s: float, outcome: int) -> None:
         """Write down how an attempt ended, as one of `OUTCOMES`."""
@@ -132,6 +140,7 @@ class Recorder:
         places = [self._jobs[place].row for place in kept]
         claims = [self._claims[place] for place in kept]
         first = [claim.places[0] if claim.places else None for claim in claims]
+        brought = [self._brought.get(int(place), NOTHING) for place in kept]
 
         def times(column: array[float]) -> pd.Series:
             return at(start_unix, np.asarray(column, dtype="float64")[kept])
@@ -164,10 +173,25 @@ class Recorder:
                 "memory_mib": [claim.shape.size.memory_mib for claim in claims],
                 "gpus": [len(claim.places) for claim in claims],
                 "origin": [ORIGINS[self._origins[place]] for place in kept],
+                "cold": pd.Series([start.cold for start in brought], dtype="boolean"),
+                "moved_mib": [np.nan if s.cold is None else s.moved_mb * 1e6 / 2**20 for s in brought],
                 "outcome": [OUTCOMES[self._outcomes[place]] for place in kept],
             }
         )
         return conform(frame, "attempts")
+
+    def starts_frame(self, start_unix: float) -> pd.DataFrame:
+        """How software reached each attempt: row of the job, when, where, seconds, cold, MB by level, pulls, failure."""
+        kept = [place for place, outcome in enumerate(self._outcomes) if outcome != UNSTARTED]
+        claims = [self._claims[place] for place in kept]
+        frame = pd.DataFrame(
+            [self._brought.get(place, NOTHING) for place in kept], columns=list(Start._fields)
+        )
+        frame.insert(0, "row", [self._jobs[place].row for place in kept])
+        frame.insert(1, "at", at(start_unix, [claim.active_s for claim in claims]))
+        frame.insert(2, "site", pd.Series([claim.machine.site for claim in claims], dtype="str"))
+        frame.insert(3, "host", pd.Series([claim.machine.host for claim in claims], dtype="str"))
+        return frame
 
     def jobs_frame(
         self, jobs: pd.DataFrame, start_unix: float, end_s: float, *, clock: str = "shadow"
@@ -178,7 +202,7 @@ class Recorder:
         """
         count = len(jobs)
         first, last, executing, done = (np.full(count, np.nan) for _ in range(4))
-        starts, vacated = np.zeros(count), np.zeros(count)
+        starts, vacated, left = np.zeros(count), np.zeros(count), np.full(count, np.nan)
         status = np.full(count, "idle", dtype=object)
         outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
         kept = np.flatnonzero(outcomes != UNSTARTED)
@@ -186,7 +210,8 @@ class Recorder:
             rows = np.array([self._jobs[place].row for place in kept])
             ended, code = outcomes[kept], np.asarray(self._ended_s)[kept]
             begins = np.asarray(self._matched_s if clock == "shadow" else self._executing_s)[kept]
-            first[rows[::-1]] = begins[::-1]
+            begun = ~np.isnan(begins)
+            first[rows[begun][::-1]] = begins[begun][::-1]
             last[rows] = np.asarray(self._matched_s)[kept]
             executing[rows] = np.asarray(self._executing_s)[kept]
             np.add.at(starts, rows, 1)
@@ -195,12 +220,13 @@ class Recorder:
             for outcome, named in ((RUNNING, "running"), (HELD, "held"), (REMOVED, "removed")):
                 status[rows[ended == outcome]] = named
             status[rows[ended == DONE]] = "completed"
+            gone = np.isin(ended, (HELD, REMOVED))
+            left[rows[gone]] = code[gone]
         frame = jobs.copy().reset_index(drop=True)
         frame["seen_at"] = at(start_unix, [end_s] * count)
-        left = np.full(count, np.nan)
         for job, at_s in self.removals:
             status[job.row], left[job.row] = "removed", at_s
-        frame["entered_status_at"] = at(start_unix, left)
+        frame["entered_status_at"] = at(start_unix, left).fillna(frame["entered_status_at"])
         frame["first_started_at"] = at(start_unix, first)
         frame["started_at"] = at(start_unix, last)
         frame["executing_at"] = at(start_unix, executing)

@@ -18,6 +18,7 @@ import pandas as pd
 import sim
 from sim.classads.matching import Autocluster, Device, Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
+from sim.delivery.state import make_delivery
 from sim.engine.entities import Job, Machine
 from sim.engine.invariants import verify
 from sim.engine.pool import Ghost, Pool, Session
@@ -115,6 +116,7 @@ class Run:
     manifest: dict[str, Any]
     observed: pd.DataFrame
     observed_evictions: int
+    starts: pd.DataFrame
 
     @property
     def goodput(self) -> float:
@@ -241,6 +243,7 @@ class Plan:
             start_unix=start,
             streams=Streams.of(seed),
             priorities=_priorities(record, start),
+            delivery=make_delivery(self.scenario.delivery, drawn.frame, record.slots, seed),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
             ],
@@ -267,6 +270,7 @@ class Plan:
             attempts=told.attempts_frame(drawn.frame, start),
             cycles=told.cycles_frame(start),
             probes=told.probes_frame(start, end_s),
+            starts=told.starts_frame(start),
             manifest=_manifest(self.scenario, record, seed, jobs, start, horizon)
             | {
                 "policy": self.policy.model_dump(),

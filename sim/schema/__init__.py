@@ -38,7 +38,7 @@ def frames() -> tuple[str, ...]:
     Examples
     --------
     >>> frames()
-    ('attempts', 'cycles', 'demand', 'devices', 'imports', 'jobs', 'priorities', 'sessions', 'settings', 'slots', 'submitters', 'supply', 'waits')
+    ('attempts', 'containers', 'cvmfs', 'cycles', 'demand', 'devices', 'imports', 'jobs', 'priorities', 'repositories', 'sessions', 'settings', 'slots', 'submitters', 'supply', 'waits')
     """
     folder = resources.files(__name__)
     return tuple(

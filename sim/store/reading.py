@@ -26,7 +26,7 @@ from sim.store.files import VanishedError, footer_of, identity, note_broken, sou
 TEXTS = "ad_texts"
 TIMES = {
     "slots": "seen_at", "devices": "seen_at", "jobs": "seen_at", "attempts": "started_at", "cycles": "started_at",
-    "priorities": "seen_at", "settings": "seen_at", "imports": "seen_at", "submitters": "seen_at",
+    "priorities": "seen_at", "settings": "seen_at", "imports": "seen_at", "submitters": "seen_at", "repositories": "seen_at",
 }  # fmt: skip
 LEFT = ("completed", "removed")
 _TRIES = 20  # a reader looks again when compaction took a file away under its hands

@@ -4,22 +4,52 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import make_server
 
 from dashboard.app import create_app
 from dashboard.data import Data
+from dashboard.reports.archive import Archive
+from dashboard.reports.make import Order, make
+from dashboard.reports.period import Period
 from dashboard.runs import Runs
 from dashboard.settings import Settings
 from dashboard.simulation import execute
 from dashboard.worker import work
+from sim.errors import PoolscopeError
+from sim.store import Store
 from tests.browser.watch import FLAGS, Watched
 from tests.dashboard import synthetic
 
 Open = Callable[..., Watched]
+
+
+@contextmanager
+def serving(store: Store, settings: Settings, *, workers: bool = True) -> Iterator[str]:
+    """The address of a dashboard over a store, with a worker."""
+    runs = Runs(settings.runs, model="test")
+    stop = threading.Event()
+    worker = threading.Thread(target=work, args=(runs, execute), kwargs={"stop": stop})
+    app = create_app(Data(store, settings), settings, runs)
+    server = make_server("127.0.0.1", 0, app.server, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    if workers:
+        worker.start()
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        stop.set()
+        server.shutdown()
+        thread.join(10)
+        if workers:
+            worker.join(30)
+        server.server_close()
 
 
 @pytest.fixture(scope="session")
@@ -32,21 +62,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         class_by="ReqClass",
         source=str(store.path),
         replications=1,
+        reports=tmp_path_factory.mktemp("reports"),
     )
-    runs = Runs(settings.runs, model="test")
-    stop = threading.Event()
-    worker = threading.Thread(target=work, args=(runs, execute), kwargs={"stop": stop})
-    app = create_app(Data(store, settings), settings, runs)
-    server = make_server("127.0.0.1", 0, app.server, threaded=True)
-    serving = threading.Thread(target=server.serve_forever)
-    worker.start()
-    serving.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    stop.set()
-    server.shutdown()
-    serving.join(10)
-    worker.join(30)
-    server.server_close()
+    archive = Archive(settings.reports or store.path)
+    for day in ("2026-11-22", "2026-11-23"):
+        period = Period("day", pd.Timestamp(day, tz="UTC"))
+        with suppress(PoolscopeError):  # of the first day there is no data, and the page says so
+            make(Data(store, settings), archive, Order(period, formats=("html", "csv")))
+    with serving(store, settings) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard whose collector hasn't run yet."""
+    folder = tmp_path_factory.mktemp("empty")
+    settings = Settings(runs=folder / "runs", source=str(folder), reports=folder / "reports")
+    with serving(Store(folder / "store"), settings, workers=False) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +93,20 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser, site: str) -> Iterator[Open]:
     """Open a page of the site; at the end every console error, page error and HTTP error fails the test."""
+    with visiting(browser, site) as open_page:
+        yield open_page
+
+
+@pytest.fixture
+def empty_visit(browser: Browser, empty_site: str) -> Iterator[Open]:
+    """The same for a store without data."""
+    with visiting(browser, empty_site) as open_page:
+        yield open_page
+
+
+@contextmanager
+def visiting(browser: Browser, site: str) -> Iterator[Open]:
+    """What opens pages of a site; at the end every fault that they had is raised."""
     contexts: list[BrowserContext] = []
     seen: list[Watched] = []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from playwright.sync_api import expect
 
@@ -12,22 +14,86 @@ pytestmark = pytest.mark.browser
 PAGES = {
     "/": ("Pool", ("pool-models", "pool-sites", "pool-supply")),
     "/waits": ("Waits", ("waits-started", "waits-classes")),
+    "/inventory": ("Inventory", ("inv-hours",)),
     "/requirements": ("Requirements", ("req-clauses", "req-ladder", "req-models")),
+    "/scenarios": ("Scenarios", ()),
+    "/containers": (
+        "Containers",
+        ("containers-hits", "containers-starts", "containers-moved", "containers-publication"),
+    ),
     "/runs": ("Runs", ()),
+    "/reports": ("Reports", ()),
+    "/about": ("About the numbers", ("about-record",)),
+    "/runs/0123456789ab": ("Run 0123456789ab", ()),
+    "/nowhere": ("Not found", ()),
 }
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", list(PAGES))
-def test_a_page_loads_without_a_fault(visit: Open, path: str, scheme: str, width: int) -> None:
-    title, charts = PAGES[path]
-    seen = visit(path, scheme=scheme, width=width)
-    seen.drawn(*charts)
-    expect(seen.page.get_by_role("heading", level=1)).to_have_text(title)
-    expect(seen.page).to_have_title(f"{title} · poolscope")
-    assert seen.page.evaluate("document.documentElement.dataset.mantineColorScheme") == scheme
-    assert not seen.wide()
+def test_every_page_loads_without_a_fault_and_is_accessible(visit: Open, scheme: str, width: int) -> None:
+    seen = visit("/healthz", scheme=scheme, width=width)
+    for path, (title, charts) in PAGES.items():
+        seen.go(path)
+        seen.drawn(*charts)
+        expect(seen.page.get_by_role("heading", level=1)).to_have_text(title)
+        assert seen.page.evaluate("document.documentElement.dataset.mantineColorScheme") == scheme
+        assert not seen.wide(), path
+        assert seen.violations() == [], path
+
+
+STATES = {
+    "never matches": "/requirements?req=GPUs_Capability%20%3E%3D%20900",
+    "parse error": "/requirements?req=GPUs_Capability%20%3E%3D",
+    "emptied by a filter": "/inventory?expr=GPUs_Capability%20%3E%3D%207.0%20%26%26%20Memory%20%3E%20999999999",
+    "a mistake in the filter": "/inventory?expr=A%20%3E%3D",
+    "a window without data": "/waits?since=2020-01-06&until=2020-01-13",
+    "a link to runs that are gone": "/scenarios?cmp=0123456789ab,ba9876543210",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_state_is_accessible(visit: Open, scheme: str) -> None:
+    seen = visit("/healthz", scheme=scheme, width=390 if scheme == "dark" else 1280)
+    for state, path in STATES.items():
+        seen.go(path)
+        seen.page.wait_for_function("() => !document.querySelector('[data-dash-is-loading]')")
+        assert not seen.wide(), state
+        assert seen.violations() == [], state
+
+
+@pytest.mark.parametrize("path", list(PAGES)[:-2])
+def test_a_store_without_data_says_what_to_do(empty_visit: Open, path: str) -> None:
+    seen = empty_visit(path, scheme="dark" if len(path) % 2 else "light")
+    seen.page.wait_for_function("() => !document.querySelector('[data-dash-is-loading]')")
+    if path not in {"/scenarios", "/runs", "/reports"}:
+        expect(seen.page.locator("#error")).to_contain_text("No data yet")
+        expect(seen.page.locator("#error")).to_contain_text("poolscope collect")
+    assert seen.violations() == []
+
+
+def test_an_emptied_inventory_is_relaxed_with_one_click(visit: Open) -> None:
+    seen = visit(STATES["emptied by a filter"])
+    expect(seen.page.locator("#inv-told")).to_contain_text("0 of 29 GPUs match")
+    seen.page.get_by_role("button", name="Drop Memory > 999999999").click()
+    expect(seen.page.get_by_label("Expression")).to_have_value("GPUs_Capability >= 7.0")
+    expect(seen.page.locator("#inv-caption")).to_contain_text("of 29 GPUs")
+    seen.page.wait_for_url("**/inventory?expr=GPUs_Capability%20%3E%3D%207.0")
+
+
+def test_no_figure_is_heavy(visit: Open) -> None:
+    seen = visit("/")
+    for path, (_, charts) in PAGES.items():
+        if not charts:
+            continue
+        seen.go(path)
+        seen.drawn(*charts)
+        for chart in charts:
+            figure = seen.page.evaluate(
+                f"(() => {{ const g = document.querySelector('#{chart}-graph .js-plotly-plot');"
+                " return JSON.stringify([g.data, g.layout]); })()"
+            )
+            assert len(gzip.compress(figure.encode())) < 150_000, chart
 
 
 def test_the_first_page_is_light_enough(visit: Open) -> None:
@@ -157,6 +223,15 @@ def test_a_class_is_chosen_and_stands_in_the_address(visit: Open) -> None:
     seen.page.get_by_role("option", name="container").click()
     expect(seen.page.locator("#waits-started-caption")).to_contain_text("container: n=28")
     seen.page.wait_for_url("**/waits?class=container")
+
+
+def test_the_window_of_the_pool_page_stands_in_the_address(visit: Open) -> None:
+    seen = visit("/?win=24h")
+    seen.drawn("pool-supply")
+    expect(seen.page.get_by_role("radio", name="24 hours")).to_be_checked()
+    seen.page.get_by_text("30 days").click()
+    seen.page.wait_for_url("**/?win=30d")
+    expect(seen.page.locator("#pool-supply-csv")).to_have_attribute("href", "/api/supply.csv?win=30d")
 
 
 def test_a_path_that_leads_nowhere_says_so(visit: Open) -> None:

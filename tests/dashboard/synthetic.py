@@ -89,6 +89,15 @@ def snapshot(number: int) -> str:
     return f"{START + number * STEP:%Y%m%dT%H%M%SZ}"
 
 
+def counted(devices: pd.DataFrame) -> pd.DataFrame:
+    """Devices of each snapshot by state, as the store counts them."""
+    return (
+        devices.groupby(["snapshot", "state"], observed=True)
+        .agg(seen_at=("seen_at", "max"), n=("device_id", "count"))
+        .reset_index()
+    )
+
+
 def slots() -> pd.DataFrame:
     """Frame "slots": the partitionable slot of each machine in each snapshot, its ad as a startd writes it."""
     used = devices()

@@ -44,7 +44,7 @@ def made() -> dict[str, Callable[[Scheme], Any]]:
     return {
         "models": lambda scheme: pool.devices(tables.count_devices(now, "model"), "model", scheme),
         "sites": lambda scheme: pool.devices(tables.count_devices(now, "site"), "site", scheme),
-        "supply": lambda scheme: pool.supply(tables.supply(devices), scheme),
+        "supply": lambda scheme: pool.supply(tables.supply(synthetic.counted(devices)), scheme),
         "started": lambda scheme: waits.started(curves, scheme),
         "classes": lambda scheme: waits.by_class(both, scheme),
         "clauses": lambda scheme: requirements.clauses(CLAUSES, scheme),
@@ -113,7 +113,9 @@ def test_an_expression_is_shown_as_it_is_written(made: dict[str, Callable[[Schem
 def test_a_pause_of_the_collector_is_a_gap() -> None:
     devices = synthetic.devices()
     paused = devices[~devices["snapshot"].isin([synthetic.snapshot(n) for n in range(30, 50)])]
-    groups = {trace.stackgroup for trace in pool.supply(tables.supply(paused), "light").data}
+    groups = {
+        trace.stackgroup for trace in pool.supply(tables.supply(synthetic.counted(paused)), "light").data
+    }
     assert len(groups) == 2
 
 

@@ -34,7 +34,7 @@ def test_a_device_of_an_unknown_site_counts() -> None:
 
 
 def test_supply_has_a_row_per_snapshot() -> None:
-    supply = tables.supply(synthetic.devices())
+    supply = tables.supply(synthetic.counted(synthetic.devices()))
     assert len(supply) == synthetic.N_SNAPSHOTS
     assert supply["seen_at"].is_monotonic_increasing
     assert supply["gpus"].iloc[0] == 31

@@ -1,0 +1,71 @@
+"""The window of a page in its address: `?win=24h|7d|30d`, or `?since=2026-11-16&until=2026-11-23` as reports link to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from dashboard.data import Data, Window
+
+CHOICES = {
+    "24h": ("24 hours", pd.Timedelta(hours=24)),
+    "7d": ("7 days", pd.Timedelta(days=7)),
+    "30d": ("30 days", pd.Timedelta(days=30)),
+}
+USUAL = "7d"
+LONGEST = pd.Timedelta(days=400)
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def parse_choice(value: object) -> str:
+    """A key of `CHOICES`; anything else is the usual one.
+
+    Examples
+    --------
+    >>> parse_choice("24h"), parse_choice("1y"), parse_choice(["7d"])
+    ('24h', '7d', '7d')
+    """
+    return value if isinstance(value, str) and value in CHOICES else USUAL
+
+
+def over(data: Data, choice: object) -> Data:
+    """The data of a window that ends with the latest snapshot; the usual one is the data's own."""
+    chosen = parse_choice(choice)
+    if chosen == USUAL:
+        return data
+    until = data.coverage().until
+    return data.over(Window(until - CHOICES[chosen][1], until + pd.Timedelta(seconds=1)))
+
+
+def parse_span(query: Mapping[str, object]) -> Window | None:
+    """The days of an address, both at midnight UTC; None if they are missing or make no window.
+
+    Examples
+    --------
+    >>> parse_span({"since": "2026-11-16", "until": "2026-11-23"}).since.isoformat()
+    '2026-11-16T00:00:00+00:00'
+    >>> parse_span({"since": "2026-11-23", "until": "2026-11-16"}), parse_span({"since": "yesterday"})
+    (None, None)
+    """
+    since, until = (_day(query.get(name)) for name in ("since", "until"))
+    if since is None or until is None or not since < until <= since + LONGEST:
+        return None
+    return Window(since, until)
+
+
+def to_query(window: Window | None) -> str:
+    """The address of such a window."""
+    return f"since={window.since:%Y-%m-%d}&until={window.until:%Y-%m-%d}" if window else ""
+
+
+def _day(value: object) -> pd.Timestamp | None:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        return None
+    try:
+        return pd.Timestamp(datetime.fromisoformat(value).replace(tzinfo=UTC))
+    except ValueError:
+        return None
