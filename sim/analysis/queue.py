@@ -19,6 +19,7 @@ from sim.analysis.pool import PoolView
 from sim.analysis.truth import Truth
 from sim.classads.ads import parse_one
 from sim.classads.job import JobDescription, of_ad
+from sim.errors import ExpressionError
 from sim.store.reading import Reader
 
 _ASKED = [
@@ -174,9 +175,12 @@ def ahead_of(truth: Truth, queue: Queue, submitter: str, *, with_names: bool) ->
         job = shape.description
         if not job.gpus or not left.any():
             continue
-        theirs = Truth(job, truth.pool)
-        picks = theirs.devices()
-        found = theirs.now.matching(every(theirs.now.clauses), picks, theirs.needed)
+        try:
+            theirs = Truth(job, truth.pool)
+            picks = theirs.devices()
+            found = theirs.now.matching(every(theirs.now.clauses), picks, theirs.needed)
+        except ExpressionError:  # somebody else's expression is no mistake of this question
+            continue
         reach = theirs.now.numbers(found, picks)
         demand = jobs * job.gpus
         others = np.flatnonzero(reach & elsewhere)[:demand]

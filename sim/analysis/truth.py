@@ -7,6 +7,7 @@ the startd add are arithmetic themselves, as in `sim.classads.matching`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,7 +16,18 @@ import classad2
 import numpy as np
 import numpy.typing as npt
 
-from sim.analysis.fleet import REMAINDER, UNIQUE, Flags, Fleet, Ints, compact, every, references_of, true
+from sim.analysis.fleet import (
+    REMAINDER,
+    UNIQUE,
+    Flags,
+    Fleet,
+    Ints,
+    Patience,
+    compact,
+    every,
+    references_of,
+    true,
+)
 from sim.analysis.pool import PoolView
 from sim.classads.ads import number_of
 from sim.classads.expression import COMPARISONS, Comparison, Expression, Node, Reference, at_time
@@ -140,6 +152,7 @@ class Truth:
         self.apart = bool(named & UNIQUE)
         self.gpus = job.gpus
         self._ad = read_ad(job.text)
+        self._patience = Patience(job.expression)
         self._judged: dict[int, Flags] = {}
         self._sizes = {name: job.value(attribute) for name, attribute in _SIZES}
         self._attributes = {name.lower(): text for name, text in job.attributes.items()}
@@ -248,7 +261,7 @@ class Truth:
                 tree = _bits([self._judged_texts[column] for column in chunk])
                 views = [fleet.views[place] for place in samples[firsts].tolist()]
                 bits = np.array(
-                    [_whole(tree, self._ad, v.now if now else v.drained) for v in views], dtype=np.int64
+                    [self._whole(tree, v.now if now else v.drained) for v in views], dtype=np.int64
                 )
                 for number, column in enumerate(chunk):
                     told[:, column] = (bits >> number & 1).astype(bool)[row_of]
@@ -260,12 +273,12 @@ class Truth:
         """Whether the machines' own Requirements take the job."""
         told = self._told_to(fleet)
         if not now:
-            return fleet.takes(samples, self._ad, told)
+            return fleet.takes(samples, self._ad, told, self._patience)
         if told is not None and not fleet.policy_names & REMAINDER:
             kinds = fleet.kinds(self.names)
-            return fleet.takes(kinds.samples[kinds.of[samples]], self._ad, told)
+            return fleet.takes(kinds.samples[kinds.of[samples]], self._ad, told, self._patience)
         views = [(fleet.policy(place), fleet.views[place].now) for place in samples.tolist()]
-        return np.array([true(policy, slot, self._ad) for policy, slot in views], dtype=bool)
+        return np.array([true(policy, slot, self._ad, self._patience) for policy, slot in views], dtype=bool)
 
     def _told_to(self, fleet: Fleet) -> tuple[tuple[str, str], ...] | None:
         """What the machines' policies read of the job; None where that hangs on more."""
@@ -312,7 +325,7 @@ class Truth:
                 slot = classad2.ClassAd()
                 slot["GPUs_GPU_0"] = device.ad
                 slot["AvailableGPUs"] = classad2.ExprTree("{GPUs_GPU_0}")
-                told[row, column] = true(tree, job, slot)
+                told[row, column] = true(tree, job, slot, self._patience)
         return told
 
     def judged(self, fleet: Fleet) -> Flags:
@@ -338,13 +351,13 @@ class Truth:
     def holds_on_nothing(self, clause: str) -> bool:
         """Whether a clause of the job is true on a machine that advertises nothing."""
         tree = _bits([clause])
-        return _whole(tree, self._ad, classad2.ClassAd()) == 1
+        return self._whole(tree, classad2.ClassAd()) == 1
 
     def takes_at(self, place: int, moment_s: float) -> bool:
         """Whether a drained machine's Requirements would take the job at another time [s since 1970]."""
         slot = copy_ad(self.fleet.views[place].drained)
         slot[NOW] = moment_s
-        return true(self.fleet.policy(place), slot, self._ad)
+        return true(self.fleet.policy(place), slot, self._ad, self._patience)
 
     def threshold(self, clause: Parsed) -> Comparison | None:
         """A clause of RequireGPUs that compares a property with a number among the job's own attributes."""
@@ -357,12 +370,22 @@ class Truth:
         value = self.job.value(right.name)
         return None if value is None else Comparison(Reference("", left.name), node.name, value, node, right)
 
+    def _whole(self, tree: classad2.ExprTree, slot: classad2.ClassAd) -> int:
+        began_s = time.thread_time()
+        try:
+            value = tree.eval(self._ad, slot)
+        except classad2.ClassAdException:  # too deep or circular: no match
+            return 0
+        finally:
+            self._patience.note(began_s)
+        return value if type(value) is int else 0
+
     def judge(self, clause: str, rows: Ints) -> Flags:
         """Whether another clause of the job holds on the drained machines of these groups."""
         samples = self.fleet.kinds(self.names).samples
         tree = _bits([at_time(clause, NOW)])
         return np.array(
-            [_whole(tree, self._ad, self.fleet.views[samples[row]].drained) == 1 for row in rows.tolist()],
+            [self._whole(tree, self.fleet.views[samples[row]].drained) == 1 for row in rows.tolist()],
             dtype=bool,
         )
 
@@ -380,14 +403,6 @@ def _bits(clauses: list[str]) -> classad2.ExprTree:
         for place, clause in enumerate(clauses)
     ]
     return classad2.ExprTree(" + ".join(told))
-
-
-def _whole(tree: classad2.ExprTree, job: classad2.ClassAd, slot: classad2.ClassAd) -> int:
-    try:
-        value = tree.eval(job, slot)
-    except classad2.ClassAdException:  # too deep or circular: no match
-        return 0
-    return value if type(value) is int else 0
 
 
 def _names(text: str) -> set[str]:
