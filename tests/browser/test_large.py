@@ -26,7 +26,7 @@ STATES = {
 
 @pytest.fixture(scope="module")
 def large_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    store = fill(tmp_path_factory.mktemp("large"), every_min=240)
+    store = fill(tmp_path_factory.mktemp("large"), every_min=720)
     settings = Settings(
         runs=tmp_path_factory.mktemp("runs"), class_by="ReqClass", source=str(store.path), reports=tmp_path_factory.mktemp("reports")
     )  # fmt: skip
