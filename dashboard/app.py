@@ -136,6 +136,9 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     security.protect(app, settings.trust)
     keep_ready(app, STEADY, lambda: f"{data.mark()} {runs_table.mark()}")
     compress_static(app)
+    # Dash finishes setting itself up with the first request, and a second one that comes meanwhile may be told of half the
+    # callbacks, which leaves its page blank for good: so the first request is our own.
+    app.server.test_client().get(f"{settings.prefix}healthz")
     return app
 
 

@@ -172,6 +172,16 @@ class Data:
                 del self._others[next(iter(self._others))]
             return made
 
+    def as_of(self, snapshot: str) -> Data | None:
+        """The same store as it stood at a snapshot of it; None if it has no such snapshot."""
+        known = self._keep("every snapshot", self._store.snapshots)
+        found = known.loc[known["id"] == snapshot, "taken_at"]
+        if found.empty:
+            return None
+        at = found.iloc[-1]
+        latest = snapshot == self.coverage().snapshot
+        return self if latest else self.over(Window(at - WINDOW, at + pd.Timedelta(microseconds=1)))
+
     def query(self, sql: str) -> pd.DataFrame:
         """Run SQL over the store's frames; rows of the window's snapshots are those that are IN_WINDOW, a word for that condition."""
         coverage = self.coverage()

@@ -20,6 +20,7 @@ from dashboard.figures import inventory as figures
 from dashboard.figures.labels import count, moment, span
 from dashboard.figures.pool import STATE_WORDS
 from dashboard.figures.theme import Scheme
+from dashboard.pages.window import pinned
 from dashboard.validate import text
 from sim.analysis import Answer
 from sim.errors import ExpressionError, InputError
@@ -158,21 +159,25 @@ def register(app: Dash, data: Data) -> None:
         Output("inv-query", "data"),
         Input("inv-expression", "value"),
         Input("inv-state", "value"),
+        State("url", "search"),
     )
-    def show(expression: Any, state: Any) -> tuple[Any, ...]:
-        return content(data, expression, state)
+    def show(expression: Any, state: Any, search: Any) -> tuple[Any, ...]:
+        return content(pinned(data, search), expression, state)
 
     @app.callback(
         Output("inv-expression", "value"),
         Input({"type": "inv-relax", "clause": ALL}, "n_clicks"),
         State("inv-expression", "value"),
+        State("url", "search"),
         prevent_initial_call=True,
     )
-    def relax(clicks: list[int | None], expression: Any) -> Any:
+    def relax(clicks: list[int | None], expression: Any, search: Any) -> Any:
         asked = ctx.triggered_id
         if not isinstance(asked, dict) or not any(clicks):
             return no_update
-        return without(data, text(expression, "Expression", most=LONGEST), asked.get("clause"))
+        return without(
+            pinned(data, search), text(expression, "Expression", most=LONGEST), asked.get("clause")
+        )
 
     @app.callback(
         Output("inv-hours-graph", "figure"),
@@ -180,9 +185,10 @@ def register(app: Dash, data: Data) -> None:
         Output("inv-hours-caption", "children"),
         Output("inv-hours-table", "children"),
         Input("scheme", "data"),
+        State("url", "search"),
     )
-    def hours(scheme: str) -> tuple[Any, ...]:
-        return hours_content(data, scheme_of(scheme))
+    def hours(scheme: str, search: Any) -> tuple[Any, ...]:
+        return hours_content(pinned(data, search), scheme_of(scheme))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("inv-url", "children"), Input("inv-query", "data")

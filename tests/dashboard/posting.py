@@ -6,6 +6,9 @@ from typing import Any
 
 from dash import Dash
 
+#: What the parts of an address are unless told.
+ADDRESS = {"pathname": "/", "search": ""}
+
 
 def first_output(name: str) -> str:
     """The first output of a callback, as id.property."""
@@ -22,7 +25,10 @@ def call(app: Dash, first: str, **values: Any) -> dict[str, Any]:
     ]
 
     def parts(kind: str) -> list[dict[str, Any]]:
-        return [{**part, "value": values.get(part["id"].replace("-", "_"))} for part in held[kind]]
+        return [
+            {**part, "value": values.get(part["id"].replace("-", "_"), ADDRESS.get(part["property"]))}
+            for part in held[kind]
+        ]
 
     return {
         "output": key,
