@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from sim.errors import InputError
 from sim.units import format_size, parse_size
 
 EXAMPLE = "GPUs_Capability >= 7.5"
-LONGEST = 2000
+LONGEST = 20_000
+LONGEST_LINK = 4000  # what browsers and proxies take; a longer text is in no link
 MOST = {"gpus": 64, "cpus": 1024}
 MEMORY_MIB = 2048.0
 LEAST_MIB, MOST_MIB = 1.0, 64.0 * 1024**2
 
 
+@with_config(ConfigDict(strict=True, extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An expression and what the job requests beside it."""
+    """An expression or a submit file, what the job requests beside an expression, and another expression beside it."""
 
-    expression: str = EXAMPLE
-    gpus: int = 1
-    cpus: int = 1
-    memory_mib: float = MEMORY_MIB
+    expression: Annotated[str, Field(max_length=LONGEST)] = EXAMPLE
+    gpus: Annotated[int, Field(ge=0, le=MOST["gpus"])] = 1
+    cpus: Annotated[int, Field(ge=0, le=MOST["cpus"])] = 1
+    memory_mib: Annotated[float, Field(ge=LEAST_MIB, le=MOST_MIB, allow_inf_nan=False)] = MEMORY_MIB
+    beside: Annotated[str, Field(max_length=LONGEST)] = ""
+
+    @classmethod
+    def of(cls, asked: object) -> Question:
+        """Read what a browser sends back; InputError says what of it is wrong."""
+        try:
+            return _KEPT.validate_python(asked)
+        except ValidationError as error:
+            told = [
+                f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg'][:80].lower()}" for e in error.errors()[:3]
+            ]
+            raise InputError(f"not a question of this page ({'; '.join(told)}); reload the page") from error
+
+    def kept(self) -> dict[str, Any]:
+        """As the page keeps it for `of`."""
+        told = asdict(self)
+        return told if self.beside else {name: value for name, value in told.items() if name != "beside"}
 
     @classmethod
     def parse(cls, query: Mapping[str, object]) -> Question:
@@ -32,7 +54,7 @@ class Question:
         Examples
         --------
         >>> Question.parse({"req": "GPUs_Capability >= 8.0", "gpus": "2", "cpus": "many"})
-        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0)
+        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0, beside='')
         """
         expression = _one(query.get("req"))
         return cls(
@@ -40,10 +62,11 @@ class Question:
             gpus=_whole(query.get("gpus"), least=0, most=MOST["gpus"]),
             cpus=_whole(query.get("cpus"), least=0, most=MOST["cpus"]),
             memory_mib=_size(query.get("memory")),
+            beside=(_one(query.get("beside")) or "")[:LONGEST],
         )
 
     def to_query(self) -> str:
-        """The address of this question; what is at its default is left out.
+        """The address of this question; what is at its default is left out, and all of it where it is too long.
 
         Examples
         --------
@@ -57,7 +80,10 @@ class Question:
             said["cpus"] = str(self.cpus)
         if self.memory_mib != MEMORY_MIB:
             said["memory"] = f"{self.memory_mib:g}"
-        return urlencode(said, quote_via=quote)
+        if self.beside:
+            said["beside"] = self.beside
+        link = urlencode(said, quote_via=quote)
+        return link if len(link) <= LONGEST_LINK else ""
 
     @property
     def memory(self) -> str:
@@ -68,6 +94,9 @@ class Question:
     def told(self) -> str:
         """The requests in one line."""
         return f"{self.gpus} GPU{'s' * (self.gpus != 1)}, {self.cpus} CPU{'s' * (self.cpus != 1)}, {format_size(self.memory_mib)}"
+
+
+_KEPT = TypeAdapter(Question)
 
 
 def read_memory(text: object) -> float:
