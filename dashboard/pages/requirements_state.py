@@ -20,16 +20,16 @@ MEMORY_MIB = 2048.0
 LEAST_MIB, MOST_MIB = 1.0, 64.0 * 1024**2
 
 
-@with_config(ConfigDict(strict=True, extra="forbid"))
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Question:
     """An expression or a submit file, what the job requests beside an expression, and another expression beside it."""
 
-    expression: Annotated[str, Field(max_length=LONGEST)] = EXAMPLE
-    gpus: Annotated[int, Field(ge=0, le=MOST["gpus"])] = 1
-    cpus: Annotated[int, Field(ge=0, le=MOST["cpus"])] = 1
-    memory_mib: Annotated[float, Field(ge=LEAST_MIB, le=MOST_MIB, allow_inf_nan=False)] = MEMORY_MIB
-    beside: Annotated[str, Field(max_length=LONGEST)] = ""
+    expression: Annotated[str, Field(strict=True, max_length=LONGEST)] = EXAMPLE
+    gpus: Annotated[int, Field(strict=True, ge=0, le=MOST["gpus"])] = 1
+    cpus: Annotated[int, Field(strict=True, ge=0, le=MOST["cpus"])] = 1
+    memory_mib: Annotated[float, Field(strict=True, ge=LEAST_MIB, le=MOST_MIB, allow_inf_nan=False)] = MEMORY_MIB
+    beside: Annotated[str, Field(strict=True, max_length=LONGEST)] = ""
 
     @classmethod
     def of(cls, asked: object) -> Question:
