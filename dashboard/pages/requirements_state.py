@@ -28,7 +28,9 @@ class Question:
     expression: Annotated[str, Field(strict=True, max_length=LONGEST)] = EXAMPLE
     gpus: Annotated[int, Field(strict=True, ge=0, le=MOST["gpus"])] = 1
     cpus: Annotated[int, Field(strict=True, ge=0, le=MOST["cpus"])] = 1
-    memory_mib: Annotated[float, Field(strict=True, ge=LEAST_MIB, le=MOST_MIB, allow_inf_nan=False)] = MEMORY_MIB
+    memory_mib: Annotated[float, Field(strict=True, ge=LEAST_MIB, le=MOST_MIB, allow_inf_nan=False)] = (
+        MEMORY_MIB
+    )
     beside: Annotated[str, Field(strict=True, max_length=LONGEST)] = ""
 
     @classmethod

@@ -66,7 +66,8 @@ def told(data: Data, text: str) -> list[Any]:
             Column("jobs", "Jobs", str, number=True), Column("asks", "They ask for", str), Column("verdict", "Verdict", str),
             Column("now", "GPUs free now", str, number=True), Column("drained", "if drained", str, number=True),
         ]  # fmt: skip
-        parts += table(pd.DataFrame(rows), columns, caption="The jobs of the file by what they ask for")
+        shown = table(pd.DataFrame(rows), columns, caption="The jobs of the file by what they ask for")
+        parts.append(html.Div(shown, className="table-fold"))
     if submission.notes:
         items = [
             html.Li([f"line {note.line}: ", html.Code(note.command), f" {note.reason}"])
