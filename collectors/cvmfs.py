@@ -1,8 +1,7 @@
 """A CVMFS repository read over HTTP: manifest, catalogs, tags, what its servers say of themselves.
 
 Nothing is believed that isn't what its name says: an object's name is the hash of its bytes, and a catalog whose hash is
-wrong is refused before it is unpacked. The signature of the manifest is not verified, as the repository's public key
-reaches clients by another way; read from servers that you trust.
+wrong is refused before it is unpacked. `Repository.trust` verifies the signatures (`collectors.signature`).
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
+from collectors.signature import Trust, Whitelist, check_signature, judge, signed_by
 from collectors.source import Moment, Reading
 from collectors.web import Web, check_url
 from sim.delivery.images import MissingImageError, checked_name
@@ -84,7 +84,8 @@ class Manifest:
     """What `.cvmfspublished` says.
 
     root_bytes : of the root catalog, unpacked
-    history : of the tag database; None where the repository has none
+    history, certificate : of the tag database and of who signed; None where the repository has none
+    digest, signature : of the manifest's own text, and its signature
     """
 
     name: str
@@ -95,6 +96,9 @@ class Manifest:
     root_bytes: int
     history: Hash | None
     collectable: bool
+    certificate: Hash | None = None
+    digest: str = ""
+    signature: bytes = b""
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Manifest:
@@ -134,6 +138,9 @@ class Manifest:
             root_bytes=numbers["B"],
             history=Hash.parse(fields["H"], f"{where}, field H") if fields.get("H") else None,
             collectable=fields.get("G") == "yes",
+            certificate=Hash.parse(fields["X"], f"{where}, field X") if fields.get("X") else None,
+            digest=told,
+            signature=rest.partition(b"\n")[2],
         )
 
 
@@ -164,12 +171,8 @@ class Catalog:
 
     def __init__(self, content: bytes, where: str) -> None:
         self.where = where
-        self._tables = sqlite3.connect(":memory:")
+        self._tables = _tables(content, where)
         try:
-            self._tables.deserialize(content)
-            # the content is somebody else's: no functions in its schema, no writing
-            self._tables.execute("PRAGMA trusted_schema = OFF")
-            self._tables.execute("PRAGMA query_only = ON")
             self.counters = {
                 str(name): int(value)
                 for name, value in self._tables.execute("SELECT counter, value FROM statistics")
@@ -208,6 +211,14 @@ class Catalog:
         )
         return Entry(int(rows[0][0]), str(rows[0][1] or "")) if rows else None
 
+    def links(self, path: str) -> dict[str, str]:
+        """The symlinks that this catalog has in a directory."""
+        rows = self._ask(
+            "SELECT name, symlink FROM catalog WHERE parent_1 = ? AND parent_2 = ? AND flags & 8 ORDER BY name",
+            path_key(path),
+        )
+        return {str(name): str(link or "") for name, link in rows}
+
     def below(self, path: str) -> Counted:
         """Files and bytes that this catalog itself has below a directory."""
         rows = self._ask(
@@ -224,6 +235,31 @@ class Catalog:
             return self._tables.execute(question, values).fetchall()
         except sqlite3.Error as error:
             raise InputError(f"{self.where}: a damaged catalog ({error})") from error
+
+
+def _tables(content: bytes, where: str) -> sqlite3.Connection:
+    """A database that somebody else made, in memory and read-only.
+
+    Only plain tables are taken: a view, a trigger, a virtual table or a computed column can run for ever, or give more than
+    the file holds.
+    """
+    tables = sqlite3.connect(":memory:")
+    try:
+        tables.deserialize(content)
+        tables.execute("PRAGMA trusted_schema = OFF")
+        tables.execute("PRAGMA query_only = ON")
+        tables.execute("PRAGMA cell_size_check = ON")
+        schema = tables.execute("SELECT type, name, sql FROM sqlite_schema LIMIT 1000").fetchall()
+    except sqlite3.Error as error:
+        tables.close()
+        raise InputError(f"{where}: no CVMFS catalog ({error})") from error
+    for kind, name, made in schema:
+        if kind not in {"table", "index"} or re.search(r"\b(AS|VIRTUAL)\b", str(made or ""), re.IGNORECASE):
+            tables.close()
+            raise InputError(
+                f"{where}: a catalog holds plain tables, this one has {str(name)[:60]!r}; refused"
+            )
+    return tables
 
 
 def path_key(path: str) -> tuple[int, int]:
@@ -420,18 +456,16 @@ class Repository:
             return pd.DataFrame({column: [] for column in columns})
         where = self._where(history, "H")
         content = self.fetch(history, "H")
-        with closing(sqlite3.connect(":memory:")) as tables:
+        with closing(_tables(content, where)) as tables:
             try:
-                tables.deserialize(content)
-                tables.execute("PRAGMA trusted_schema = OFF")
                 rows = tables.execute(
                     "SELECT name, revision, timestamp FROM tags ORDER BY revision, name"
                 ).fetchall()
-            except sqlite3.Error as error:
-                raise InputError(f"{where}: no CVMFS tag database ({error})") from error
-        frame = pd.DataFrame(rows, columns=columns)
-        frame["published_at"] = pd.to_datetime(frame["published_at"], unit="s", utc=True)
-        return frame
+                published = [pd.Timestamp(int(at), unit="s", tz="UTC") for _, _, at in rows]
+                rows = [(str(name), int(revision)) for name, revision, _ in rows]
+            except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+                raise InputError(f"{where}: no CVMFS tag database ({error})"[:300]) from error
+        return pd.DataFrame(rows, columns=columns[:2]).assign(published_at=published)
 
     def status(self) -> dict[str, pd.Timestamp]:
         """When the server last took a snapshot and collected garbage, as far as it tells."""
@@ -443,16 +477,38 @@ class Repository:
             if (moment := _date(told.get(name))) is not None
         }
 
-    def whitelist_expires_at(self) -> pd.Timestamp | None:
-        """Until when clients believe the repository's certificate; None where nothing is told."""
-        answer = self.web.get(f"{self.url}/.cvmfswhitelist", most=MOST_MANIFEST)
-        match = re.search(rb"^E(\d{14})$", answer.content, re.MULTILINE) if answer.status == 200 else None
-        if match is None:
-            return None
-        try:
-            return pd.Timestamp(datetime.strptime(match[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC))
-        except ValueError:
-            return None
+    def whitelist(self) -> Whitelist | None:
+        """The repository's whitelist; None where the server has none."""
+        url = f"{self.url}/.cvmfswhitelist"
+        answer = self.web.get(url, most=MOST_MANIFEST)
+        return Whitelist.parse(answer.content, url) if answer.status == 200 else None
+
+    def trust(self, now: pd.Timestamp, key: bytes | None = None) -> Trust:
+        """Verify the manifest's signature, its certificate's place on the whitelist, and with a master key the whitelist's own.
+
+        Raises
+        ------
+        InputError : a signature that isn't its certificate's, a whitelist that was changed
+        SourceError : the server fails
+        """
+        manifest, whitelist = self.manifest(), self.whitelist()
+        fingerprint = None
+        if manifest.certificate is not None:
+            where = self._where(manifest.certificate, "X")
+            certificate = self.fetch(manifest.certificate, "X")
+            fingerprint = check_signature(certificate, manifest.digest, manifest.signature, where)
+        rooted = None
+        if key is not None:
+            rooted = whitelist is not None and signed_by(whitelist, key, "the master key")
+        return judge(manifest.name, fingerprint, whitelist, now, rooted=rooted)
+
+    def links(self, directory: str) -> dict[str, str]:
+        """The symlinks of a directory (without the leading slash) and where they point; empty where there is none."""
+        path = f"/{checked_name(directory)}" if directory else ""
+        manifest = self.manifest()
+        catalog, _ = self._deepest(path, Nested("", manifest.root, manifest.root_bytes))
+        with catalog:
+            return catalog.links(path)
 
     def server(self) -> dict[str, Any]:
         """What `info/v1/repositories.json` and `meta.json` of the server say; empty where it says nothing."""

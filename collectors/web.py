@@ -71,6 +71,9 @@ class Web:
             with self._session.request(
                 method, url, headers=dict(headers or {}), params=parameters, timeout=TIMEOUT_S, stream=True
             ) as told:
+                declared = told.headers.get("Content-Length", "")
+                if method != "HEAD" and declared.isdigit() and int(declared[:20]) > most:
+                    raise SourceError(f"{url}: the answer is longer than {most:,} bytes; not read")
                 parts, size = [], 0
                 for part in told.iter_content(_PIECE):
                     parts.append(part)
@@ -82,6 +85,8 @@ class Web:
                 return Answer(told.status_code, told.headers, b"".join(parts), told.url)
         except requests.TooManyRedirects as error:
             raise SourceError(f"{url}: more than {MOST_REDIRECTS} redirects") from error
+        except requests.exceptions.InvalidSchema as error:
+            raise SourceError(f"{url}: redirects to something that isn't on the web; not followed") from error
         except requests.Timeout as error:
             raise SourceError(f"{url}: no answer within {TIMEOUT_S[1]:g} s") from error
         except (requests.RequestException, OSError) as error:

@@ -14,6 +14,9 @@ from tests.collectors import registry_server
 from tests.collectors.repository import Writer
 from tests.collectors.serving import served
 
+STAT = """VERSION PID UPTIME(M) MEM(K) REVISION EXPIRES(M) NOCATALOGS CACHEUSE(K) CACHEMAX(K) NOFDUSE NOFDMAX NOIOERR NOOPEN HITRATE(%) RX(K) SPEED(K/S) HOST PROXY ONLINE
+2.12.0.0 4242 17 40232 3 3 2 125030 4096001 0 130560 0 5121 99.1 94281 6120 http://server/cvmfs/x http://squid:3128 1
+"""
 PROGRAM = str(Path(sys.executable).with_name("poolscope"))
 
 
@@ -43,6 +46,16 @@ def test_a_real_repositorys_image(shared_data: Path, tmp_path: Path) -> None:
         assert answer["cold_start_s"] > 10 * answer["warm_start_s"]  # at 30 ms; measured 44 s at 20 ms
         words = poolscope(tmp_path, "image", "I_sci", "--repository", url)
         assert "20,976" in words.stdout
+        assert answer["signature"]["signed"]
+        assert "\nsignature  " in words.stdout
+        assert [tag["revision"] for tag in answer["tags"]] == [4, 4, 3, 3, 2, 1]
+        assert "tags       6, the last trunk (revision 4" in words.stdout
+        node = tmp_path / "stat"
+        node.write_text(STAT)
+        told = poolscope(tmp_path, "image", "I_sci", "--repository", url, "--stat", str(node))
+        assert (
+            "node       revision 3, 1 behind, cache 0.13 of 4.10 GB, hits 99.1 %, 0 I/O errors" in told.stdout
+        )
         missing = poolscope(tmp_path, "image", "I_tf", "--repository", url)
         assert missing.returncode == 3
         assert missing.stderr.rstrip().endswith("the server answers 404")
@@ -67,7 +80,7 @@ def test_a_wrong_hash_is_refused(tmp_path: Path) -> None:
         (["image", "x", "--repository", "nonsense"], "is no address"),
         (["image", "x", "--repository", "http://127.0.0.1:1/"], "ends in the repository's name"),
         (["image", "x", "--sync-list", "y"], "needs --registry"),
-        (["image"], "Missing argument"),
+        (["image"], "which image?"),
     ],
 )
 def test_wrong_input_is_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -117,6 +130,44 @@ def test_pushed_beside_published(tmp_path: Path) -> None:
         assert verdict("ns/tool:3") == "pushed, not yet visible"
         assert verdict("ns/other:1") == "not in the sync list"
         assert verdict("ns/tool:9") == "not in the registry"
+
+
+def test_a_whole_list(tmp_path: Path) -> None:
+    """Every image of the list, a wildcard by the registry's tags, then published tags that no line covers."""
+    if registry_server.program() is None:
+        needs.need("no registry: docker-registry is not installed")
+    (tmp_path / "registry").mkdir()
+    with registry_server.running(tmp_path / "registry") as address, served(tmp_path) as server:
+        listed = tmp_path / "list.txt"
+        listed.write_text(
+            f"{address}/ns/tool:v*\n{address}/ns/gone:1\n{address}/../x\n127.0.0.1:1/ns/away:1\n"
+        )
+        for tag, layers in (("v1", [b"one"]), ("v2", [b"two"]), ("v3", [b"three"]), ("w1", [b"four"])):
+            registry_server.push_image(address, "ns/tool", tag, layers)
+        place = published_path(image_identity([registry_server.digest_of(b"one")]))
+        own = f"/cvmfs/made.example.org{place}"
+        top, rest = place.split("/")[2:]
+        Writer(tmp_path).write(
+            {
+                ".images": {top: {f"{rest}!": {"bin": 1}}},
+                "ns": {"tool:v1": own, "tool:v2": own, "tool:w1": own, "gone:1": own},
+            }
+        )
+        url = f"{server.url}/made.example.org"
+        ended = poolscope(tmp_path, "image", "--repository", url, "--sync-list", str(listed), "--json")
+        assert ended.returncode == 0, ended.stderr
+        told = json.loads(ended.stdout)
+        assert {row["image"]: row["verdict"] for row in told["images"]} == {
+            f"{address}/ns/tool:v1": "published",
+            f"{address}/ns/tool:v2": "tag points to an older digest",
+            f"{address}/ns/tool:v3": "pushed, not yet visible",
+            f"{address}/ns/gone:1": "gone from the registry, still published",
+            "127.0.0.1:1/ns/away:1": None,
+            "ns/tool:w1": "not in the sync list, its tag will be removed",
+        }
+        assert [mistake["line"] for mistake in told["mistakes"]] == [3]
+        words = poolscope(tmp_path, "image", "--repository", url, "--sync-list", str(listed))
+        assert "1 pushed, not yet visible" in words.stdout
 
 
 def test_from_when_a_push_is_seen(tmp_path: Path) -> None:

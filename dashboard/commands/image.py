@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from dashboard.commands.options import chosen_data, print_json, shared, wants_json
-from sim.errors import InputError
+from sim.errors import InputError, SourceError
 from sim.units import format_duration
 
 REPOSITORY = "http://cvmfs-s1fnal.opensciencegrid.org:8000/cvmfs/singularity.opensciencegrid.org"
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option(
     "--repository",
     "repositories",
@@ -32,7 +32,17 @@ REPOSITORY = "http://cvmfs-s1fnal.opensciencegrid.org:8000/cvmfs/singularity.ope
 @click.option(
     "--sync-list",
     type=click.Path(path_type=Path),
-    help="The list of images that are published (docker_images.txt), with --registry.",
+    help="The list of images that are published (docker_images.txt): with --registry for one image, without NAME for all.",
+)
+@click.option(
+    "--master-key",
+    type=click.Path(path_type=Path),
+    help="Public key of the repository's owner (PEM): is the whitelist signed with it?",
+)
+@click.option(
+    "--stat",
+    type=click.File("r", errors="replace"),
+    help="What 'cvmfs_config stat REPOSITORY' printed on a node, or -: how fresh and how full is it there?",
 )
 @click.option(
     "--pushed",
@@ -41,18 +51,21 @@ REPOSITORY = "http://cvmfs-s1fnal.opensciencegrid.org:8000/cvmfs/singularity.ope
 )
 @shared
 def image(
-    name: str,
+    name: str | None,
     repositories: tuple[str, ...],
     proxy: str | None,
     registry: str | None,
     sync_list: Path | None,
+    master_key: Path | None,
+    stat: IO[str] | None,
     pushed: str | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Tell what the image NAME[:TAG] weighs, what a start costs cold and warm, and how fresh its repository is.
 
-    NAME is the path in the repository, such as opensciencegrid/tensorflow:latest.
+    NAME is the path in the repository, such as opensciencegrid/tensorflow:latest. Without it, --sync-list FILE compares every
+    image of a list with its registry and the repository.
     """
     import pandas as pd
     import platformdirs
@@ -62,13 +75,25 @@ def image(
     from sim.delivery.images import MissingImageError, checked_name
 
     pushed_at = _moment(pushed) if pushed else None
-    if sync_list and not registry:
-        raise InputError("--sync-list needs --registry: name the image that was pushed")
+    if sync_list and name and not registry:
+        raise InputError(
+            "--sync-list needs --registry (the image that was pushed), or no NAME to compare the whole list"
+        )
+    if name is None and not sync_list:
+        raise InputError(
+            "which image? Give its path in the repository, such as opensciencegrid/tensorflow:latest"
+        )
     urls = repositories or (REPOSITORY,)
     web = Web(proxy=proxy)
-    checked_name(name)
     shelf = Shelf(Path(platformdirs.user_cache_dir("poolscope")) / "cvmfs")
     source = Repository(urls[0], web, shelf)
+    if name is None:
+        assert sync_list is not None
+        compared = _compared(source, _sync_list(sync_list), web)
+        print_json(compared) if wants_json(as_json) else click.echo(_list_words(compared))
+        return
+    checked_name(name)
+    node = _node(stat, Path("/cvmfs") / source.name)
     try:
         found = source.image(name)
     except MissingImageError:
@@ -85,9 +110,13 @@ def image(
         "revision": manifest.revision,
         "ttl_s": manifest.ttl_s,
         **(_weights(found) if found else {}),
+        "signature": _signature(source, master_key, now),
+        "tags": _tags(source),
         "servers": _servers(compare(urls, web=web, shelf=shelf, now=now)),
         "sites": _sites(manifest.name, data),
     }
+    if node:
+        answer["node"] = node | {"revisions_behind": manifest.revision - int(node["revision"])}
     if registry:
         link = found.path if found and found.path != f"/{name}" else None
         answer["registry"] = _registry(registry, web, sync_list, link)
@@ -97,6 +126,95 @@ def image(
         print_json(answer)
     else:
         click.echo(_words(answer))
+
+
+def _sync_list(path: Path) -> Any:
+    from sim.delivery.synclist import SyncList
+
+    try:
+        return SyncList.parse(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--sync-list {path}: can't be read as text ({error})") from error
+
+
+def _compared(source: Any, listed: Any, web: Any) -> dict[str, Any]:
+    """A whole list beside registries and repository."""
+    from collectors.published import compare_list
+
+    def progress(share: float, name: str) -> None:
+        click.echo(f"{share:4.0%} {name}", err=True)
+
+    rows = compare_list(listed, source, web, progress)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.verdict or "not known"] = counts.get(row.verdict or "not known", 0) + 1
+    manifest = source.manifest()
+    return {
+        "repository": manifest.name,
+        "revision": manifest.revision,
+        "counts": counts,
+        "images": [row._asdict() for row in rows],
+        "mistakes": [{"line": line, "message": message} for line, message in listed.mistakes],
+    }
+
+
+def _list_words(told: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in told["counts"].items())
+    lines = [f"{told['repository']}, revision {told['revision']}: {counts or 'the list is empty'}", ""]
+    lines += [f"{row['image']:<56} {row['verdict'] or row['error']}" for row in told["images"]]
+    return "\n".join(
+        [*lines, *(f"line {mistake['line']}: {mistake['message']}" for mistake in told["mistakes"])]
+    )
+
+
+def _signature(source: Any, master_key: Path | None, now: Any) -> dict[str, Any]:
+    """What was verified of who signed the repository."""
+    key = None
+    if master_key is not None:
+        try:
+            key = master_key.read_bytes()
+        except OSError as error:
+            raise InputError(f"--master-key {master_key}: can't be read ({error.strerror})") from error
+    try:
+        found = source.trust(now, key)
+    except SourceError as error:
+        return {
+            "signed": None,
+            "whitelisted": None,
+            "master_key": None,
+            "whitelist_expires": None,
+            "notes": [str(error)],
+        }
+    return {
+        "signed": found.signed,
+        "whitelisted": found.listed,
+        "master_key": found.rooted,
+        "whitelist_expires": found.expires_at.isoformat() if found.expires_at is not None else None,
+        "notes": list(found.notes),
+    }
+
+
+def _tags(source: Any) -> list[dict[str, Any]]:
+    """The repository's tag history, the newest first; empty where its server lacks it."""
+    try:
+        frame = source.tags()
+    except SourceError as error:
+        click.echo(f"tag history: {error}", err=True)
+        return []
+    return [
+        {"name": name, "revision": int(revision), "published": published.isoformat()}
+        for name, revision, published in frame.iloc[::-1].itertuples(index=False)
+    ]
+
+
+def _node(stat: IO[str] | None, mount: Path) -> dict[str, Any] | None:
+    """What a node's client says: of a text of cvmfs_config stat, else of this machine's own mount, if it has one."""
+    from collectors.cvmfs import parse_stat, read_attributes
+
+    if stat is not None:
+        return dict(parse_stat(stat.read(1 << 20)))
+    told: dict[str, Any] = dict(read_attributes(mount))
+    return told if str(told.get("revision", "")).isdigit() else None
 
 
 def _moment(text: str) -> Any:
@@ -185,12 +303,7 @@ def _registry(name: str, web: Any, sync_list: Path | None, link: str | None) -> 
     from sim.delivery.synclist import Reference, SyncList, verdict
 
     reference = Reference.parse(name)
-    listed = SyncList((reference,))
-    if sync_list:
-        try:
-            listed = SyncList.parse(sync_list.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--sync-list {sync_list}: can't be read as text ({error})") from error
+    listed = _sync_list(sync_list) if sync_list else SyncList((reference,))
     try:
         found = Registry(reference.registry, web).image(reference)
     except MissingImageError:
@@ -217,6 +330,15 @@ def _words(answer: dict[str, Any]) -> str:
             f"revision   {answer['revision']}, published {published[:16].replace('T', ' ')} UTC, "
             f"{format_duration(answer['age_s'])} ago; clients look again after {format_duration(answer['ttl_s'])}"
         )
+    lines.append(_signature_words(answer["signature"]))
+    if answer["tags"]:
+        last = answer["tags"][0]
+        lines.append(
+            f"tags       {len(answer['tags'])}, the last {last['name']} (revision {last['revision']}, "
+            f"{last['published'][:16].replace('T', ' ')} UTC)"
+        )
+    if "node" in answer:
+        lines.append(_node_words(answer["node"]))
     if "starts" in answer:
         lines += _starts(answer)
     if len(answer["servers"]) > 1 or answer["servers"][0]["notes"]:
@@ -240,6 +362,31 @@ def _words(answer: dict[str, Any]) -> str:
                 f"           {told['layers']} layers, {told['bytes'] / 1e6:,.0f} MB compressed, {told['digest'][:19]}"
             )
     return "\n".join(lines)
+
+
+def _signature_words(told: dict[str, Any]) -> str:
+    if told["signed"] is None:
+        return f"signature  not verified ({'; '.join(told['notes'])})"
+    if told["notes"]:
+        return f"signature  {'; '.join(told['notes'])}: clients would refuse the repository"
+    rooted = (
+        "and the whitelist by the given key"
+        if told["master_key"]
+        else "the whitelist's own signature isn't verified without --master-key"
+    )
+    return (
+        f"signature  valid, its certificate is whitelisted until {told['whitelist_expires'][:10]}; {rooted}"
+    )
+
+
+def _node_words(told: dict[str, Any]) -> str:
+    words = [f"node       revision {int(told['revision'])}, {told['revisions_behind']} behind"]
+    if "cache_used_kib" in told:
+        words.append(
+            f"cache {told['cache_used_kib'] / 1e6:.2f} of {told['cache_most_kib'] / 1e6:.2f} GB, "
+            f"hits {told['hit_percent']:g} %, {told['io_errors']:.0f} I/O errors"
+        )
+    return ", ".join(words)
 
 
 def _about(answer: dict[str, Any]) -> list[str]:

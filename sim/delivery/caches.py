@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,7 +25,7 @@ class Cache:
     keep: float = 1.0
     used_mb: float = 0.0
     cleanups: int = 0
-    _held: OrderedDict[Hashable, float] = field(default_factory=OrderedDict)
+    _held: dict[Hashable, float] = field(default_factory=dict)
     _pinned: set[Hashable] = field(default_factory=set)
 
     def __contains__(self, key: Hashable) -> bool:
@@ -37,18 +36,20 @@ class Cache:
 
     def touch(self, key: Hashable) -> bool:
         """Note a use; False if the object isn't there."""
-        if key not in self._held:
+        size_mb = self._held.pop(key, None)
+        if size_mb is None:
             return False
-        self._held.move_to_end(key)
+        self._held[key] = size_mb
         return True
 
     def touch_all(self, keys: Sequence[Hashable]) -> bool:
         """Note the use of several objects; False, and none is noted, if one isn't there."""
+        held = self._held
         for key in keys:
-            if key not in self._held:
+            if key not in held:
                 return False
         for key in keys:
-            self._held.move_to_end(key)
+            held[key] = held.pop(key)
         return True
 
     def opens(self, size_mb: float) -> bool:
@@ -67,8 +68,10 @@ class Cache:
 
     def request(self, key: Hashable, size_mb: float) -> bool:
         """Use an object and take it in if it wasn't there; True if it was."""
-        if key in self._held:
-            self._held.move_to_end(key)
+        held = self._held
+        there_mb = held.pop(key, None)
+        if there_mb is not None:
+            held[key] = there_mb
             return True
         self._insert(key, size_mb)
         return False

@@ -163,6 +163,7 @@ class _Site:
     squid: Cache
     loading: list[float] = field(default_factory=list)
     leading: list[float] = field(default_factory=list)
+    loaded_s: float = 0.0
     flights: dict[Hashable, float] = field(default_factory=dict)
     osdf: Cache = field(default_factory=lambda: Cache(OSDF_CACHE_MB))
     transfers: list[float] = field(default_factory=list)
@@ -317,6 +318,10 @@ class Delivery:
         near_mb = far_mb = unpack_s = waits_s = 0.0
         own_s = image.hot_s
         fetched, led = [], []
+        if now >= node.loaded_s:
+            node.flights.clear()
+        if now >= site.loaded_s:
+            site.flights.clear()
         for key, wire_mb, size_mb, disk_s, squid_s, stratum1_s, unpacking_s in image.pieces:
             if cache.request(key, size_mb):
                 waits_s = max(waits_s, node.flights.get(key, 0.0) - now)
@@ -348,6 +353,7 @@ class Delivery:
                 node.flights[key] = ends
             if led:
                 heapq.heappush(site.leading, ends)
+                site.loaded_s = max(site.loaded_s, ends)
                 for key in led:
                     site.flights[key] = ends
         return Start(seconds, bool(fetched), near_mb, far_mb)

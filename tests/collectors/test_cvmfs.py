@@ -99,7 +99,9 @@ def test_tags_status_whitelist_and_server(real: Served) -> None:
     assert tags["name"].tolist()[-2:] == ["tag-1795463718", "trunk"]
     assert tags["published_at"].max() == repository.manifest().published_at
     assert repository.status()["last_snapshot"] == pd.Timestamp("2026-11-23 19:22:03", tz="UTC")
-    assert repository.whitelist_expires_at() == pd.Timestamp("2026-12-23 19:52:08", tz="UTC")
+    whitelist = repository.whitelist()
+    assert whitelist is not None
+    assert whitelist.expires_at == pd.Timestamp("2026-12-23 19:52:08", tz="UTC")
     assert repository.server()["cvmfs_version"] == "2.12.0"
 
 
@@ -432,3 +434,27 @@ def test_a_shelf_that_cannot_be_written(real: Served, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     image = Repository(f"{real.url}/{REAL}", shelf=Shelf(tmp_path / "file" / "shelf")).image("base")
     assert image.catalog_bytes == 931268
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE VIEW statistics AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS counter, i AS value FROM n",
+        "CREATE TABLE statistics (counter TEXT, value INTEGER GENERATED ALWAYS AS (length(zeroblob(900000000))))",
+        "CREATE TABLE statistics (counter TEXT, value INTEGER); CREATE TRIGGER t AFTER INSERT ON statistics BEGIN SELECT 1; END",
+    ],
+)
+def test_a_catalog_that_computes_is_refused(made: Served, tmp_path: Path, schema: str) -> None:
+    """A view without end would run for ever, a computed column give more than the file holds."""
+    tables = sqlite3.connect(":memory:")
+    tables.executescript(schema)
+    writer = Writer(tmp_path)
+    writer.write({}, fields={"C": writer.put(tables.serialize(), "C")})
+    with pytest.raises(InputError, match="plain tables"):
+        Repository(f"{made.url}/made.example.org").root()
+
+
+def test_tags_that_are_no_times_are_a_sentence(made: Served, tmp_path: Path) -> None:
+    Writer(tmp_path).write({}, tags=[("a", 1, 10**18)])
+    with pytest.raises(InputError, match="tag database"):
+        Repository(f"{made.url}/made.example.org").tags()

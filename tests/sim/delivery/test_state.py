@@ -364,3 +364,36 @@ def test_a_job_that_was_running_has_left_its_image_behind(path: str, seconds: fl
     before = made.resume(Machine(), 0, 0.0)
     assert (before.seconds, before.cold) == (0.0, None)
     assert made.start(Machine(), 1, 10.0).seconds == pytest.approx(seconds)
+
+
+def moved(changed: float, **more: Any) -> Delivery:
+    """Delivery of an image whose tag moves after 100 s and again after 5000 s."""
+    updates = [
+        {"image": "pyt*", "at": "100 s", "changed": changed},
+        {"image": "*", "at": "5000 s", "changed": 0.1},
+    ]
+    section = DeliverySection.model_validate({"path": "cvmfs", "updates": updates, **more})
+    software = [Software(section.path, "pytorch", TORCH, pieces_of("pytorch", TORCH), 0.0)] * 5
+    return Delivery(section, software, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("changed", [0.0, 0.1, 0.3, 1.0])
+def test_a_tag_that_moves(changed: float) -> None:
+    """Before, a start is as ever; after it only what changed of the image's own objects comes anew, and only once."""
+    made = moved(changed)
+    first, again = made.start(Machine(), 0, 0.0), made.start(Machine(), 1, 99.0)
+    plain = delivery().start(Machine(), 0, 0.0)
+    assert first.moved_mb == pytest.approx(plain.moved_mb)
+    assert first.seconds == pytest.approx(plain.seconds)
+    assert again.moved_mb == 0
+    after, later = made.start(Machine(), 2, 1000.0), made.start(Machine(), 3, 2000.0)
+    assert after.moved_mb == pytest.approx((450 - 5.2) * changed)
+    assert after.cold is (changed > 0)
+    assert later.moved_mb == 0
+    assert made.start(Machine(), 4, 6000.0).moved_mb == pytest.approx((450 - 5.2) * 0.1)
+
+
+def test_a_moved_tag_is_a_new_file_where_files_are_moved_whole() -> None:
+    made = moved(0.1, path="osdf", osdf_shared=True)
+    starts = [made.start(Machine(), row, at) for row, at in enumerate((0.0, 99.9, 1000.0, 2000.0))]
+    assert [start.moved_mb for start in starts] == [3300, 0, 3300, 0]
