@@ -9,7 +9,7 @@ import pandas as pd
 
 from collectors.daemons import Daemons
 from collectors.source import Moment, Reading
-from sim.policy import MACROS, NAMED
+from sim.policy import MACROS
 from sim.schema import conform, describe
 
 REREAD_S = 3600.0  # a configuration changes by the day, not by the minute
@@ -28,13 +28,12 @@ class SettingsSource:
         self._read_s = -REREAD_S
 
     def read(self, moment: Moment) -> Reading:
-        """Ask each kind of daemon for its macros."""
+        """Ask each kind of daemon for its macros, the negotiator also for those of groups and limits."""
         rows: list[dict[str, Any]] = []
         if time.monotonic() - self._read_s >= REREAD_S:
             for kind, names in MACROS.items():
                 for daemon in self.daemons.locations(kind)[:1]:
-                    named = NAMED.pattern if kind == "negotiator" else ""  # quotas and limits
-                    answers = self.daemons.settings(daemon, names, named)
+                    answers = self.daemons.settings(daemon, names, named=kind == "negotiator")
                     rows += [
                         {
                             "snapshot": moment.snapshot,
