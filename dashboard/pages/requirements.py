@@ -178,7 +178,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     def show(asked: dict[str, Any] | None, done: str, scheme: str, _error: Any) -> Any:
         if not asked:
             return [no_update] * len(Shown._fields)
-        return show_answer(data, runs, Question.of(asked), done, scheme_of(scheme))
+        return show_answer(data, runs, Question.held(asked), done, scheme_of(scheme))
 
     @app.callback(*progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"))
     def follow(
@@ -187,7 +187,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         if not asked:
             return progressing.standing(None, runs, ask=ASK, now=time.time())
         return step(
-            data, runs, Question.of(asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
+            data, runs, Question.held(asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
         )
 
     app.clientside_callback(
@@ -227,13 +227,13 @@ def _register_files(app: Dash, data: Data) -> None:
     def give_file(clicks: Any, asked: Any) -> Any:
         if not clicks or not asked:
             return no_update
-        question = Question.of(asked)
+        question = Question.held(asked)
         request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
         return {"content": file_to_give(data, question.expression, request), "filename": "poolscope.sub"}
 
     @app.callback(Output("req-compared", "children"), Input("req-question", "data"))
     def compare(asked: Any) -> Any:
-        return side_by_side(data, Question.of(asked)) if asked else no_update
+        return side_by_side(data, Question.held(asked)) if asked else no_update
 
 
 def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any = "") -> tuple[Any, ...]:

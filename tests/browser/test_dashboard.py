@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from tests.browser.conftest import Open
 
@@ -237,3 +237,33 @@ def test_the_window_of_the_pool_page_stands_in_the_address(visit: Open) -> None:
 def test_a_path_that_leads_nowhere_says_so(visit: Open) -> None:
     seen = visit("/nowhere")
     expect(seen.page.get_by_text("There is no such page")).to_be_visible()
+
+
+def test_a_submit_file_is_dropped_and_given_back(visit: Open) -> None:
+    """Its text stands in the field and in the link, its first kind of job is answered, and it comes back as a file."""
+    seen = visit("/requirements")
+    text = "executable = a\nrequest_gpus = 1\ngpus_minimum_capability = 8.0\nlog_xml = true\nqueue 3\n"
+    file = FilePayload(name="job.sub", mimeType="text/plain", buffer=text.encode())
+    seen.page.set_input_files("#req-upload input[type=file]", files=[file])
+    answer = seen.page.locator("#req-answer")
+    expect(answer).to_contain_text("The submit file above")
+    expect(answer).to_contain_text("3 jobs.")
+    expect(answer).to_contain_text("log_xml")
+    seen.page.wait_for_url("**/requirements?req=executable**")
+    with seen.page.expect_download() as given:
+        seen.page.get_by_role("button", name="Download as a submit file").click()
+    assert "gpus_minimum_capability = 8.0" in given.value.path().read_text()
+
+    refused = FilePayload(name="no.sub", mimeType="text/plain", buffer=b"request_gpus = 1\n")
+    seen.page.set_input_files("#req-upload input[type=file]", files=[refused])
+    expect(seen.page.locator("#req-dropped")).to_contain_text("no.sub: no queue statement")
+    expect(answer).to_contain_text("The submit file above")
+
+
+def test_two_expressions_stand_side_by_side(visit: Open) -> None:
+    seen = visit("/requirements?req=GPUs_Capability%20%3E%3D%208.0&beside=GPUs_Capability%20%3E%3D%207.0")
+    rows = seen.page.locator("#req-compared").get_by_role("row")
+    expect(rows.filter(has_text="GPUs if drained").first).to_contain_text("+")
+    seen.page.get_by_label("Other requirements").fill("CUDACapability >= 6.0")
+    seen.page.wait_for_url("**beside=CUDACapability**")
+    expect(rows.filter(has_text="Verdict")).to_be_visible()

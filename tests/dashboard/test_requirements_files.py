@@ -48,7 +48,7 @@ def test_a_dropped_file_is_answered_like_an_expression(data: Data, runs: Runs) -
     )
     assert wrong is None
     assert "queue" in query
-    shown = text(show_answer(data, runs, Question.of(kept), "", "light").answer)
+    shown = text(show_answer(data, runs, Question.held(kept), "", "light").answer)
     for words in (
         "2 jobs of 2 kinds",
         "impossible",

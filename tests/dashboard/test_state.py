@@ -55,26 +55,22 @@ def test_a_memory_out_of_range_is_refused(text: str) -> None:
 
 def test_what_a_browser_sends_back_is_a_question_or_refused() -> None:
     question = Question("Memory > 5", gpus=2, beside="true")
-    assert Question.of(question.kept()) == question
-    assert Question.of(Question("true").kept()) == Question("true")
+    assert Question.held(question.kept()) == question
+    assert Question.held(Question("true").kept()) == Question("true")
     assert "beside" not in Question("true").kept()
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
-    [
-        ({"expression": 5}, "expression: "), ({"gpus": "2"}, "gpus: "), ({"gpus": True}, "gpus: "), ({"gpus": 65}, "gpus: "),
-        ({"gpus": -1}, "gpus: "), ({"cpus": 1.5}, "cpus: "), ({"memory_mib": float("nan")}, "memory_mib: "), ({"memory_mib": [1]}, "memory_mib: "),
-        ({"memory_mib": 0}, "memory_mib: "), ({"expression": "x" * 30_000}, "expression: "), ({"other": 1}, "other: "),
-        ([], "it: "), ("true", "it: "), (None, "it: "), ({"beside": {}}, "beside: "), ({5: 5}, "5: "),
-    ],
+    "change",
+    [{"expression": 5}, {"gpus": "2"}, {"gpus": True}, {"gpus": 65}, {"gpus": -1}, {"cpus": 1.5}, {"memory_mib": float("nan")},
+     {"memory_mib": [1]}, {"memory_mib": 0}, {"expression": "x" * 30_000}, {"beside": {}}, {"beside": None}],
+    ids=str,
 )  # fmt: skip
-def test_wrong_types_are_one_sentence(asked: object, words: str) -> None:
+def test_wrong_types_are_one_sentence(change: dict[str, object]) -> None:
     with pytest.raises(InputError) as caught:
-        Question.of(asked)
-    assert str(caught.value).startswith("not a question of this page (")
-    assert words in str(caught.value)
+        Question.held(Question("true").kept() | change)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 def test_a_text_too_long_for_a_link_is_in_none() -> None:
