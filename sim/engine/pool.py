@@ -821,12 +821,13 @@ class Pool:
         job.starts += 1
         self._busy += 1
         executing = active + policy.image_start
-        claim.attempt = self.recorder.start(job, claim, origin, now, executing)
-        if self.delivery is not None:
+        if self.delivery is None:
+            claim.attempt = self.recorder.start(job, claim, origin, now, executing)
+        else:
             ask = self.delivery.resume if origin == RUNNING_BEFORE else self.delivery.start
             brought = ask(claim.machine, job.row, active)
-            self.recorder.bring(claim.attempt, brought)
             executing += brought.seconds
+            claim.attempt = self.recorder.start(job, claim, origin, now, executing, brought)
             if brought.failure:
                 self._end_at(
                     active + brought.seconds,
