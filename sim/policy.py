@@ -66,7 +66,8 @@ def effective_policy(policy: PolicySection, settings: pd.DataFrame, slots: pd.Da
     """Fill what a scenario leaves open with what the daemons said of themselves; the rest stays HTCondor's default.
 
     settings : frame "settings"; the last value of each macro counts
-    slots : frame "slots", for the startds' version: 23.x releases a device at its next poll (real-pool facts §7.3)
+    slots : frame "slots", for the startds' version: 23.x releases a device at its next poll (real-pool facts §7.3), the
+        schedd of 25.x asks for a cycle only if its last update had no job pressure (as its own log says)
     """
     found: dict[str, object] = {}
     told = (
@@ -92,6 +93,8 @@ def effective_policy(policy: PolicySection, settings: pd.DataFrame, slots: pd.Da
         found["concurrency_limits"] = _limits(told_by_name)
     if "device_release_poll" not in policy.model_fields_set and _major(slots) == 23:
         found["device_release_poll"] = POLL_S
+    if "reschedule_from_rest" not in policy.model_fields_set:
+        found["reschedule_from_rest"] = (_major(slots) or 0) >= 25
     return policy.model_copy(update=found)
 
 

@@ -72,6 +72,8 @@ class PolicySection(Section):
     claim_leftovers: bool = True
     claim_reuse: bool = True
     reschedule: bool = True
+    reschedule_from_rest: bool = False
+    """Only a submission that finds no idle job advertised asks for a cycle (25.x); else every one does (23.x)."""
     consider_preemption: bool = True
     one_match_per_slot: bool = True
     job_lease: Duration = 2400.0

@@ -164,7 +164,7 @@ class Pool:
             phase=start_unix % 1,
         )
         self._round = next(self._rounds, NO_ROUND)
-        self._round_before_s = -FOREVER
+        self._round_before_s = self._woken_s = -FOREVER
         for session in sessions:
             self.add(session)
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
@@ -299,6 +299,8 @@ class Pool:
                 self._next = place
             if round_s > now:
                 return
+            if self._round.reschedule and not any(person.advertised for person in self.submitters.values()):
+                self._woken_s = round_s
             self._advertise()
             self._round_before_s = round_s
             self._round = next(self._rounds, NO_ROUND)
@@ -470,18 +472,33 @@ class Pool:
     def _negotiate(self) -> Events:
         env, policy = self.env, self.policy
         if policy.first_cycle is None:
-            # submissions bring the first one forward, too
-            yield env.timeout(max(0.0, self._next_cycle(self._cycle_before())))
+            yield from self._await_cycle(self._cycle_before())  # submissions bring the first one forward, too
         else:
             yield env.timeout(policy.first_cycle)
         while True:
             started = env.now
             self._cycle(started)
-            next_s = self._next_cycle(started)
-            due = env.timeout(next_s - started)
-            while policy.reschedule and self._ghosts and self._ghosts[-1].at_s < next_s:
+            yield from self._await_cycle(started)
+
+    def _await_cycle(self, started: float) -> Events:
+        """Wait for the cycle after one that began at `started`."""
+        env, policy = self.env, self.policy
+        next_s = self._next_cycle(started)
+        due = env.timeout(max(0.0, next_s - env.now))
+        if policy.reschedule and policy.reschedule_from_rest:
+            for one in self._rounds_until(next_s):
+                if one.at_s < 0:
+                    continue
+                # what a submission finds in the queue isn't known before it comes
+                yield env.timeout(max(0.0, one.at_s - env.now))
+                self._catch_up(env.now)
+                if one.reschedule and self._woken_s >= one.at_s:
+                    yield env.timeout(max(0.0, self._next_cycle(started, [one.at_s]) - env.now))
+                    return
+        elif policy.reschedule and started >= 0:
+            while self._ghosts and self._ghosts[-1].at_s < next_s:
                 yield from self._look_out(started, next_s)
-            yield due
+        yield due
 
     def _cycle_before(self) -> float:
         """When the last cycle before the run began [s]: at any time within an interval, where the record doesn't tell.
@@ -494,26 +511,33 @@ class Pool:
             return -drawn * interval
         return (self._told_cycle_s + min(drawn, -self._told_cycle_s)) % -interval
 
-    def _next_cycle(self, started: float) -> float:
-        """When the cycle after one that began at `started` begins [s]."""
+    def _next_cycle(self, started: float, requests: Sequence[float] | None = None) -> float:
+        """When the cycle after one that began at `started` begins [s]; without `requests` those that are known count."""
         policy = self.policy
+        if requests is None and (not policy.reschedule or policy.reschedule_from_rest):
+            requests = ()
         until_s = started + policy.negotiator_interval + policy.negotiator_cycle_delay
         return next_cycle(
             started,
             started + policy.cycle_overhead,
-            self._requests(until_s) if policy.reschedule else (),
+            self._requests(until_s) if requests is None else requests,
             interval_s=policy.negotiator_interval,
             delay_s=policy.negotiator_cycle_delay,
             min_interval_s=policy.negotiator_min_interval,
             phase=self.start_unix % 1,
         )
 
-    def _requests(self, until_s: float) -> Iterator[float]:
-        """When the schedd will ask for a cycle [s]: submissions to come are known, so its rounds are too."""
+    def _rounds_until(self, until_s: float) -> Iterator[Round]:
+        """The schedd's rounds to come: submissions are known, so its rounds are too."""
         self._rounds, ahead = tee(self._rounds)
         for one in chain([self._round], ahead):
             if one.at_s > until_s:
                 return
+            yield one
+
+    def _requests(self, until_s: float) -> Iterator[float]:
+        """When the schedd will ask for a cycle [s]."""
+        for one in self._rounds_until(until_s):
             if one.reschedule and one.at_s >= 0:  # what came before the run has had its cycle
                 yield one.at_s
 
@@ -1030,15 +1054,7 @@ class Pool:
         self._hear_ghosts(env.now)
         come = self._asking[known:]
         told_s = max(env.now, self._round_before_s + policy.schedd_min_interval)
-        look_s = next_cycle(
-            started,
-            started + policy.cycle_overhead,
-            [told_s],
-            interval_s=policy.negotiator_interval,
-            delay_s=policy.negotiator_cycle_delay,
-            min_interval_s=policy.negotiator_min_interval,
-            phase=self.start_unix % 1,
-        )
+        look_s = self._next_cycle(started, [told_s])
         if look_s >= next_s:
             return
         yield env.timeout(max(0.0, look_s - env.now))

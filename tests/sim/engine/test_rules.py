@@ -233,6 +233,17 @@ class TestTimers:
         (cycle, *_) = made.run(until=100, seed=seed, last_cycle=-9 - 3 * 60).recorder.cycles
         assert 11 <= cycle[0] < 12, "without submissions a cycle came every interval"
 
+    @pytest.mark.parametrize(("from_rest", "second"), [(False, 27), (True, 67)])
+    def test_where_jobs_wait_already_a_submission_asks_for_no_cycle(
+        self, from_rest: bool, second: float
+    ) -> None:
+        """25.x: the schedd's last update had job pressure, so it triggers no reschedule; from rest it does."""
+        made = Made(reschedule_from_rest=from_rest).machine("m", slot_text(cpus=1))
+        made.jobs("a", 2, at=5, run=5000).jobs("b", 1, at=12, run=5000)
+        first, other, *_ = made.run(until=100, last_cycle=-15).recorder.cycles
+        assert 5 <= first[0] < 8
+        assert second - 2 <= other[0] <= second + 1
+
     def test_an_eviction_asks_for_no_cycle(self) -> None:
         """Only submissions trigger RESCHEDULE (§7.2)."""
         made = Made(first_cycle=5, schedd_interval=10).machine("g", slot_text(cpus=1), down=100)
