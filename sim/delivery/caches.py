@@ -107,6 +107,40 @@ class Cache:
         self.used_mb = left_mb
 
 
+@dataclass(slots=True)
+class Pages:
+    """What a node's kernel keeps of files in memory, the least recently used ones thrown out when it is full.
+
+    It keeps the list of uses and looks back when it is asked: what was used since less than its room ago is there.
+    """
+
+    room_mb: float
+    _uses: list[tuple[Hashable, float]] = field(default_factory=list)
+
+    def use(self, objects: Iterable[tuple[Hashable, float]]) -> None:
+        """Note the use of objects, keys and sizes [MB]."""
+        self._uses.extend(objects)
+
+    def hold(self, objects: Iterable[tuple[Hashable, float]]) -> bool:
+        """Whether all of these objects are still in memory."""
+        wanted = {key for key, _ in objects}
+        seen: set[Hashable] = set()
+        left_mb = self.room_mb
+        for back, (key, size_mb) in enumerate(reversed(self._uses)):
+            if key in seen:
+                continue
+            left_mb -= size_mb
+            if left_mb < 0:
+                del self._uses[: len(self._uses) - back]
+                return False
+            seen.add(key)
+            if key in wanted:
+                wanted.discard(key)
+                if not wanted:
+                    return True
+        return False
+
+
 class Hits(NamedTuple):
     """What theory expects: hit ratio of each object, of all requests together [1], characteristic time [1/rate]."""
 

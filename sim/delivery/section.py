@@ -41,6 +41,21 @@ PATHS = ("cvmfs", "osdf", "sandbox", "registry", "default", "install", "none")
 PathName = Literal["cvmfs", "osdf", "sandbox", "registry", "default", "install", "none"]
 
 
+class TagMove(BaseModel):
+    """A tag that comes to mean another image while the pool runs.
+
+    image : by name, or a pattern such as ``*``; images that are drawn are called image0 (the most popular), image1, …
+    at : from when on in the run nodes see it
+    changed : share of what a start touches of the image's own objects that is new
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str = Field(min_length=1, max_length=400)
+    at: Duration
+    changed: Share = 1.0
+
+
 class DeliverySection(BaseModel):
     """How software reaches the jobs.
 
@@ -49,6 +64,7 @@ class DeliverySection(BaseModel):
         (``apptainer``), for pools whose ads don't tell, and for plans
     images, popularity : of jobs that name no image although their path has one: how many there are, and the exponent of
         their popularity (Zipf); without one it is fitted to the images that jobs do name, or 0.9 where they are few
+    updates : tags that move during the run
     node_cache : whether a node's CVMFS cache outlives its glideins (``host``) or dies with each (``glidein``)
     container_sites, container_quota : sites whose caches live and die with a glidein's container, and how large they are there
     page_cache : of a node's memory, what its kernel keeps of files: an image in it starts hot
@@ -73,6 +89,7 @@ class DeliverySection(BaseModel):
     machines: Literal["ads", "apptainer"] = "ads"
     images: int = Field(default=562, ge=1, le=100_000)
     popularity: float | None = Field(default=None, ge=0, le=5)
+    updates: tuple[TagMove, ...] = ()
 
     quota: Room = 20_000 * MIB_IN_MB
     node_cache: Literal["host", "glidein"] = "host"

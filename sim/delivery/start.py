@@ -26,6 +26,10 @@ class Part(NamedTuple):
             self.files + other.files, self.wire_mb + other.wire_mb, self.unpacked_mb + other.unpacked_mb
         )
 
+    def times(self, share: float) -> Part:
+        """A share of it."""
+        return Part(self.files * share, self.wire_mb * share, self.unpacked_mb * share)
+
 
 NOTHING = Part()
 

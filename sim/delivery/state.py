@@ -7,18 +7,21 @@ under way don't slow down. Isolation isn't simulated, its start cost is.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
-from sim.delivery.caches import Cache
+from sim.delivery.caches import Cache, Pages
 from sim.delivery.images import ImageClass, classes, classify, fit_zipf, zipf
 from sim.delivery.paths import Abilities, abilities_by_machine, path_of, short_name
-from sim.delivery.section import MIB_IN_MB, DeliverySection
+from sim.delivery.section import MIB_IN_MB, DeliverySection, TagMove
 from sim.delivery.start import Client, Network, Part, Rates, bandwidth
 
 HOOK_ANSWERS_S = 2.0  # a prepare hook that finds no image says so at once
@@ -79,21 +82,51 @@ class Software(NamedTuple):
     input_mb: float
 
 
-class _Image(NamedTuple):
-    """What a start of a present image needs: its pieces' keys, and the start from memory and from disk, always the same."""
+class _Piece(NamedTuple):
+    """A piece with what it costs from each level [s]: reading it from disk, asking a squid or a Stratum 1 for it, unpacking it."""
 
+    key: Hashable
+    wire_mb: float
+    unpacked_mb: float
+    disk_s: float
+    squid_s: float
+    stratum1_s: float
+    unpack_s: float
+
+
+class _Image(NamedTuple):
+    """An image's pieces, and its start from memory and from disk, always the same."""
+
+    pieces: tuple[_Piece, ...]
+    sizes: tuple[tuple[Hashable, float], ...]
     keys: tuple[Hashable, ...]
+    hot_s: float
     hot: Start
     warm: Start
 
     @classmethod
-    def of(cls, software: Software, client: Client) -> _Image:
+    def of(cls, software: Software, rates: Rates) -> _Image:
         """Of the image that a job brings."""
-        files = sum(piece.part.files for piece in software.pieces)
+        pieces = tuple(
+            _Piece(
+                key,
+                part.wire_mb,
+                part.unpacked_mb,
+                part.files * rates.disk_s,
+                part.files * rates.squid_s,
+                part.files * rates.stratum1_s,
+                part.unpacked_mb * rates.unpack_s,
+            )
+            for key, part in software.pieces
+        )
+        hot_s = software.kind.hot_s
         return cls(
-            tuple(piece.key for piece in software.pieces),
-            Start(software.kind.hot_s),
-            Start(software.kind.hot_s + files * client.warm_s),
+            pieces,
+            tuple((piece.key, piece.unpacked_mb) for piece in pieces),
+            tuple(piece.key for piece in reversed(pieces)),  # the base, which most nodes have, comes first
+            hot_s,
+            Start(hot_s, cold=False),
+            Start(hot_s + sum(piece.disk_s for piece in pieces), cold=False),
         )
 
 
@@ -110,6 +143,9 @@ class Nothing:
 
 
 _UNKNOWN = Start(0.0, cold=None)
+_AT_ONCE = Start(0.0)
+_STOPPED = Start(HOOK_ANSWERS_S, failure="stopped")  # hook status 307
+_HELD = Start(HOOK_ANSWERS_S, failure="held")
 
 
 @dataclass(slots=True)
@@ -137,13 +173,23 @@ class _Node:
     """A node: its CVMFS cache and its kernel's, loads in flight by piece and until when, files it keeps whole, its faults."""
 
     cache: Cache
-    pages: Cache
+    pages: Pages
     loaded_s: float = 0.0
     flights: dict[Hashable, float] = field(default_factory=dict)
     files: set[Hashable] = field(default_factory=set)
     mounted: bool = False
     broken: bool = False
     full: bool = False
+
+
+class _Place(NamedTuple):
+    """Where a machine is: its name, the address that registries see, its node and site, and what it can run."""
+
+    name: str
+    address: str
+    node: _Node
+    site: _Site
+    can: Abilities
 
 
 class Delivery:
@@ -171,15 +217,18 @@ class Delivery:
         self.software = software
         self._abilities = abilities or {}
         self._able = Abilities()
-        self._rng = rng
+        self._uniform = _one_by_one(rng.random).__next__
+        self._normal = _one_by_one(rng.standard_normal).__next__
         self._sites: dict[str, _Site] = {}
         self._nodes: dict[str, _Node] = {}
+        self._places: dict[str, _Place] = {}
         self._images: dict[str, _Image] = {}
         self._buckets: dict[str, _Bucket] = {}
         self._pilots: dict[str, float] = {}
+        self._versions = _versions(software, section.updates) if section.updates else {}
         self._base = pieces_of(DEFAULT, classes()["base"])
         self._uploads: list[float] = []
-        self._client = Client(
+        client = Client(
             round_trips=section.round_trips,
             object_s=section.object_time,
             decompress_mb_s=section.unpack_speed,
@@ -194,9 +243,10 @@ class Delivery:
             squid_mb_s=section.squid_speed,
             wan_mb_s=section.wan_speed,
         )
-        self._rates = Rates.of(self._client, self._network)
-        self._warm = _popular(software if popular is None else popular) if section.prewarm else []
-        self._ways = {
+        self._rates = Rates.of(client, self._network)
+        known = software if popular is None else popular
+        self._warm = _popular([self._version(each, 0.0) for each in known]) if section.prewarm else []
+        self._ways: dict[str, Callable[[_Place, Software, float], Start]] = {
             "cvmfs": self._cvmfs,
             "osdf": self._osdf,
             "sandbox": self._sandbox,
@@ -209,7 +259,10 @@ class Delivery:
     def start(self, machine: Host, row: int, now_s: float) -> Start:
         """What the start of a job on a machine takes; the caches change as it says."""
         software = self.software[row]
-        found = self._ways[software.path](machine, software, now_s)
+        if self._versions:
+            software = self._version(software, now_s)
+        place = self._places.get(machine.name) or self._place(machine)
+        found = self._ways[software.path](place, software, now_s)
         if software.input_mb and not found.failure:
             waited = self._upload(software.input_mb, now_s)
             found = found._replace(
@@ -219,19 +272,20 @@ class Delivery:
 
     def resume(self, machine: Host, row: int, now_s: float) -> Start:
         """Let a job go on that was running before: its start is over, and what it brought is where it is."""
-        software = self.software[row]
-        if software.path == "cvmfs" and self._can(machine).cvmfs:
-            node, site = self._node(machine), self._site(machine.site)
+        software = self._version(self.software[row], now_s)
+        place = self._place(machine)
+        if software.path == "cvmfs" and place.can.cvmfs:
+            node = place.node
             node.mounted, node.broken = True, False
+            node.pages.use([(key, part.unpacked_mb) for key, part in software.pieces])
             for key, part in software.pieces:
                 node.cache.add(key, part.unpacked_mb)
-                node.pages.add(key, part.unpacked_mb)
-                site.squid.add(key, part.wire_mb)
+                place.site.squid.add(key, part.wire_mb)
         elif software.path == "registry":
-            self._node(machine).files.add(f"layers {software.image}")
+            place.node.files.add(f"layers {software.image}")
         elif software.path == "osdf":
-            self._node(machine).files.add(f"sif {software.image}")
-            self._site(machine.site).osdf.add(f"sif {software.image}", software.kind.sif_mb)
+            place.node.files.add(f"sif {software.image}")
+            place.site.osdf.add(f"sif {software.image}", software.kind.sif_mb)
         elif software.path == "default":
             self._pilots.setdefault(machine.name, now_s)
         return _UNKNOWN
@@ -239,72 +293,69 @@ class Delivery:
     def lose_nodes(self) -> None:
         """Let every node lose its cache, as after a reinstallation; the sites keep theirs."""
         self._nodes.clear()
+        self._places.clear()
 
     # --- the paths
 
-    def _cvmfs(self, machine: Host, software: Software, now: float) -> Start:
-        node = self._node(machine)
-        if node.broken or not self._can(machine).cvmfs:
-            return Start(HOOK_ANSWERS_S, failure="stopped")  # hook status 307
+    def _cvmfs(self, place: _Place, software: Software, now: float) -> Start:
+        node = place.node
+        if node.broken or not place.can.cvmfs:
+            return _STOPPED
         image = self._images.get(software.image)
         if image is None:
-            image = self._images[software.image] = _Image.of(software, self._client)
+            image = self._images[software.image] = _Image.of(software, self._rates)
         if node.mounted and now >= node.loaded_s and node.cache.touch_all(image.keys):
-            return image.hot if _in_memory(node, software.pieces) else image.warm
-        return self._load(machine, node, software, now)
+            found = image.hot if node.pages.hold(image.sizes) else image.warm
+        else:
+            found = self._load(node, place.site, image, now)
+        node.pages.use(image.sizes)
+        return found
 
-    def _load(self, machine: Host, node: _Node, software: Software, now: float) -> Start:
+    def _load(self, node: _Node, site: _Site, image: _Image, now: float) -> Start:
         """A start that doesn't find everything on its node: take the pieces into the caches that lack them."""
-        site, proxied = self._site(machine.site), self._network.squid
-        disk_files = near_files = far_files = near_mb = far_mb = unpacked_mb = waits_s = 0.0
+        cache, squid, proxied = node.cache, site.squid, self._network.squid
+        near_mb = far_mb = unpack_s = waits_s = 0.0
+        own_s = image.hot_s
         fetched, led = [], []
-        for key, (files, wire_mb, size_mb) in software.pieces:
-            node.pages.request(key, size_mb)
-            if node.cache.request(key, size_mb):
+        for key, wire_mb, size_mb, disk_s, squid_s, stratum1_s, unpacking_s in image.pieces:
+            if cache.request(key, size_mb):
                 waits_s = max(waits_s, node.flights.get(key, 0.0) - now)
-                disk_files += files
+                own_s += disk_s
                 continue
             fetched.append(key)
-            unpacked_mb += size_mb
-            if proxied and site.squid.request(key, wire_mb):
+            unpack_s += unpacking_s
+            if proxied and squid.request(key, wire_mb):
                 waits_s = max(waits_s, site.flights.get(key, 0.0) - now)
-                near_files += files
+                own_s += squid_s
                 near_mb += wire_mb
             else:
                 led.append(key)
-                far_files += files
+                own_s += stratum1_s
                 far_mb += wire_mb
-        mb_s = math.inf
         if fetched:
             leaders = 1 + _under_way(site.leading, now) if led else 0
             mb_s = bandwidth(self._network, 1 + _under_way(site.loading, now), leaders)
-        own_s = software.kind.hot_s + self._rates.seconds(
-            disk_files, near_files, far_files, near_mb + far_mb, unpacked_mb, mb_s
-        )
+            own_s += max(unpack_s, (near_mb + far_mb) / mb_s)
         if not node.mounted:
             own_s += self._rates.mount_s
             node.mounted = True
         seconds = max(own_s, waits_s)
-        self._note(node, site, fetched, led, now + seconds)
+        if fetched:  # note until when what was missing is under way
+            ends = now + seconds
+            heapq.heappush(site.loading, ends)
+            node.loaded_s = max(node.loaded_s, ends)
+            for key in fetched:
+                node.flights[key] = ends
+            if led:
+                heapq.heappush(site.leading, ends)
+                for key in led:
+                    site.flights[key] = ends
         return Start(seconds, bool(fetched), near_mb, far_mb)
 
-    @staticmethod
-    def _note(node: _Node, site: _Site, fetched: list[Hashable], led: list[Hashable], end_s: float) -> None:
-        """Note until when what was missing is under way."""
-        if fetched:
-            heapq.heappush(site.loading, end_s)
-            node.loaded_s = max(node.loaded_s, end_s)
-            for key in fetched:
-                node.flights[key] = end_s
-        if led:
-            heapq.heappush(site.leading, end_s)
-            for key in led:
-                site.flights[key] = end_s
-
-    def _osdf(self, machine: Host, software: Software, now: float) -> Start:
-        node, site, section = self._node(machine), self._site(machine.site), self.section
-        if not self._can(machine).sif or node.full:
-            return Start(HOOK_ANSWERS_S, failure="held")
+    def _osdf(self, place: _Place, software: Software, now: float) -> Start:
+        node, site, section = place.node, place.site, self.section
+        if not place.can.sif or node.full:
+            return _HELD
         key, size = f"sif {software.image}", software.kind.sif_mb
         if section.osdf_shared and key in node.files:
             # one slot downloads, the others wait for its lock
@@ -316,71 +367,69 @@ class Delivery:
         speed = min(section.osdf_speed / (1 + _under_way(site.transfers, now)), section.node_speed)
         seconds = section.osdf_overhead + size / speed + (0.0 if hit else size / section.osdf_origin_speed)
         heapq.heappush(site.transfers, now + seconds)
-        node.files.add(key)
-        node.flights[key] = now + seconds
+        if section.osdf_shared:
+            node.files.add(key)
+            node.flights[key] = now + seconds
         whole = seconds + section.launch + software.kind.hot_s
-        return Start(whole, cold=True, squid_mb=size if hit else 0.0, origin_mb=0.0 if hit else size)
+        return Start(whole, True, size if hit else 0.0, 0.0 if hit else size)
 
-    def _sandbox(self, machine: Host, software: Software, now: float) -> Start:
-        if not self._can(machine).sif or self._node(machine).full:
-            return Start(HOOK_ANSWERS_S, failure="held")
+    def _sandbox(self, place: _Place, software: Software, now: float) -> Start:
+        if not place.can.sif or place.node.full:
+            return _HELD
         seconds = self._upload(software.kind.sif_mb, now) + self.section.launch + software.kind.hot_s
         return Start(seconds, cold=True, access_point_mb=software.kind.sif_mb)
 
-    def _registry(self, machine: Host, software: Software, now: float) -> Start:
-        node, section = self._node(machine), self.section
-        if not self._can(machine).registry or node.full:
-            return Start(HOOK_ANSWERS_S, failure="held")
-        waits = self._pull(machine.site if section.nat else machine.host, now)
+    def _registry(self, place: _Place, software: Software, now: float) -> Start:
+        node, section = place.node, self.section
+        if not place.can.registry or node.full:
+            return _HELD
+        waits = self._pull(place.address, now)
         key = f"layers {software.image}"
         cold = key not in node.files
         seconds = waits + section.launch + software.kind.hot_s
         size = software.kind.image_wire_mb if cold else 0.0
         if cold:
-            site = self._site(machine.site)
-            speed = min(section.wan_speed / (1 + _under_way(site.leading, now)), section.node_speed)
-            heapq.heappush(site.leading, now + waits + size / speed)
+            leading = place.site.leading
+            speed = min(section.wan_speed / (1 + _under_way(leading, now)), section.node_speed)
+            heapq.heappush(leading, now + waits + size / speed)
             seconds += size / speed + software.kind.image_mb / section.convert_speed
         else:
             seconds = max(seconds, node.flights.get(key, 0.0) - now)
         if waits > section.hook_timeout or seconds > section.hook_timeout + section.launch:
             return Start(section.hook_timeout, cold=cold, origin_mb=size, pulls=1, failure="requeued")
-        node.files.add(key)
         if cold:
+            node.files.add(key)
             node.flights[key] = now + seconds
-        return Start(seconds, cold=cold, origin_mb=size, pulls=1)
+        return Start(seconds, cold, 0.0, size, 0.0, 1)
 
-    def _default(self, machine: Host, software: Software, now: float) -> Start:
+    def _default(self, place: _Place, software: Software, now: float) -> Start:
         """Starting the pilot's image is all there is, unless the first job of a glidein has to wait for it."""
-        section, able = self.section, self._can(machine)
-        if not (able.sif or able.cvmfs):
+        section = self.section
+        if not (place.can.sif or place.can.cvmfs):
             return Start(0.0)  # no container there at all
         if section.default_loaded:
             return Start(section.launch)
-        ready = self._pilots.get(machine.name)
+        ready = self._pilots.get(place.name)
         if ready is not None:
             return Start(max(section.launch, ready - now))
         waits, source = default_image(section.default_image, section.pelican_speed, section.http_speed)
-        self._pilots[machine.name] = now + waits
-        size = section.default_image if source != "CVMFS" else 0.0
-        found = Start(waits + section.launch, cold=True, squid_mb=size)
-        if source == "CVMFS":
-            unpacked = self._cvmfs(machine, software._replace(pieces=self._base, image=DEFAULT), now + waits)
-            found = unpacked._replace(seconds=unpacked.seconds + waits)
-        return found
+        self._pilots[place.name] = now + waits
+        if source != "CVMFS":
+            return Start(waits + section.launch, cold=True, squid_mb=section.default_image)
+        unpacked = self._cvmfs(place, software._replace(pieces=self._base, image=DEFAULT), now + waits)
+        return unpacked._replace(seconds=unpacked.seconds + waits)
 
-    def _install(self, machine: Host, software: Software, now: float) -> Start:
-        section, site = self.section, self._site(machine.site)
-        work = section.install * math.exp(section.install_spread * float(self._rng.standard_normal()))
-        speed = min(section.wan_speed / (1 + _under_way(site.leading, now)), section.node_speed)
+    def _install(self, place: _Place, software: Software, now: float) -> Start:
+        section, leading = self.section, place.site.leading
+        speed = min(section.wan_speed / (1 + _under_way(leading, now)), section.node_speed)
         load = section.install_size / speed
-        heapq.heappush(site.leading, now + load)
-        seconds = work + load
-        failed = float(self._rng.random()) < section.install_fails
-        return Start(seconds, cold=True, origin_mb=section.install_size, failure="requeued" if failed else "")
+        heapq.heappush(leading, now + load)
+        seconds = section.install * math.exp(section.install_spread * self._normal()) + load
+        failed = self._uniform() < section.install_fails
+        return Start(seconds, True, 0.0, section.install_size, 0.0, 0, "requeued" if failed else "")
 
-    def _none(self, machine: Host, software: Software, now: float) -> Start:
-        return Start(0.0)
+    def _none(self, place: _Place, software: Software, now: float) -> Start:
+        return _AT_ONCE
 
     # --- what they share
 
@@ -401,7 +450,9 @@ class Delivery:
         """Take one of an address's pulls; gives how long it has to wait for it [s]."""
         section = self.section
         rate = section.hub_pulls / section.hub_window
-        bucket = self._buckets.setdefault(address, _Bucket(float(section.hub_pulls)))
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            bucket = self._buckets[address] = _Bucket(float(section.hub_pulls))
         bucket.left = min(float(section.hub_pulls), bucket.left + rate * (now - bucket.at_s))
         bucket.at_s = now
         if bucket.left >= 1.0:
@@ -409,8 +460,24 @@ class Delivery:
             return 0.0
         return (1.0 - bucket.left) / rate
 
-    def _can(self, machine: Host) -> Abilities:
-        return self._abilities.get(machine.name, self._able)
+    def _version(self, software: Software, now: float) -> Software:
+        """What a tag means at a time: its image is another one after the tag has moved."""
+        versions = self._versions.get(software.image)
+        if versions is None:
+            return software
+        return versions[bisect_right(versions, now, lo=1, key=lambda version: version[0]) - 1][1]
+
+    def _place(self, machine: Host) -> _Place:
+        """Where a machine is; made when it is asked for the first time."""
+        place = self._places.get(machine.name)
+        if place is None:
+            site = self._sites.get(machine.site)
+            if site is None:
+                site = self._sites[machine.site] = _Site(Cache(self.section.squid_cache))
+            address = machine.site if self.section.nat else machine.host
+            can = self._abilities.get(machine.name, self._able)
+            place = self._places[machine.name] = _Place(machine.name, address, self._node(machine), site, can)
+        return place
 
     def _node(self, machine: Host) -> _Node:
         section = self.section
@@ -419,28 +486,47 @@ class Delivery:
         node = self._nodes.get(key)
         if node is None:
             quota = section.container_quota if contained else section.quota
-            node = self._nodes[key] = _Node(Cache(quota, keep=0.5), Cache(section.page_cache))
-            if self.section.broken or self.section.disk_full:
-                node.broken = float(self._rng.random()) < self.section.broken
-                node.full = float(self._rng.random()) < self.section.disk_full
+            node = self._nodes[key] = _Node(Cache(quota, keep=0.5), Pages(section.page_cache))
+            if section.broken or section.disk_full:
+                node.broken = self._uniform() < section.broken
+                node.full = self._uniform() < section.disk_full
             for piece in self._warm:
                 if node.cache.used_mb + piece.part.unpacked_mb > quota * node.cache.keep:
                     break
                 node.cache.add(piece.key, piece.part.unpacked_mb)
         return node
 
-    def _site(self, name: str) -> _Site:
-        site = self._sites.get(name)
-        if site is None:
-            site = self._sites[name] = _Site(Cache(self.section.squid_cache))
-        return site
+
+def _one_by_one(draw: Callable[[int], np.ndarray]) -> Iterator[float]:
+    """Random numbers one at a time, drawn in blocks."""
+    while True:
+        yield from draw(512).tolist()
 
 
-def _in_memory(node: _Node, pieces: Sequence[Piece]) -> bool:
-    """Whether the kernel has all of an image's pieces still; it has them now."""
-    found = True
-    for key, part in pieces:
-        found = node.pages.request(key, part.unpacked_mb) and found
+def _versions(
+    software: Sequence[Software], updates: Sequence[TagMove]
+) -> dict[str, list[tuple[float, Software]]]:
+    """What each image's tag means from when on [s], for images whose tag moves.
+
+    A move changes a share of the image's own objects, always the same ones first: of two moves, one of which changes 10 %
+    and one 40 %, the smaller's objects are among the larger's. Files that are moved whole are new after every move.
+    """
+    found: dict[str, list[tuple[float, Software]]] = {}
+    for item in {item.image: item for item in software}.values():
+        moves = sorted((move.at, move.changed) for move in updates if fnmatchcase(item.image, move.image))
+        if not moves or item.image in found:
+            continue
+        *shared, own = item.pieces or pieces_of(item.image, item.kind)
+        edges = sorted({0.0, *(changed for _, changed in moves), 1.0})
+        for number in range(len(moves) + 1):
+            pieces = list(shared)
+            for low, high in itertools.pairwise(edges):
+                age = sum(changed >= high for _, changed in moves[:number])
+                pieces.append(Piece(f"image {item.image} {high:g} {age}", own.part.times(high - low)))
+            label = f"{item.image}, moved {number}" if number else item.image
+            found.setdefault(item.image, []).append(
+                (moves[number - 1][0] if number else 0.0, item._replace(image=label, pieces=tuple(pieces)))
+            )
     return found
 
 
@@ -480,27 +566,26 @@ def software_of(jobs: pd.DataFrame, section: DeliverySection, rng: np.random.Gen
 
     jobs : frame "jobs"; its image, delivery and input_mib are read
     """
-    drawn = _drawn_images(len(jobs), section, rng, popularity_of(jobs["image"], section))
-    known: dict[tuple[str, str, str, float], Software] = {}
-    found = []
-    inputs = (jobs["input_mib"].fillna(0.0).to_numpy(dtype="float64") * MIB_IN_MB).tolist()
-    for row, (image, source) in enumerate(zip(jobs["image"], jobs["delivery"], strict=True)):
-        name = None if pd.isna(image) else str(image)
-        path = (
-            path_of(name, None if pd.isna(source) else str(source))
-            if section.path == "jobs"
-            else section.path
-        )
-        label, kind_name = (short_name(name), "") if name else drawn[row]
-        key = (path, label, kind_name, inputs[row])
-        item = known.get(key)
-        if item is None:
-            kind = classes()[kind_name] if kind_name else classify(label)
-            item = known[key] = Software(
-                path, label, kind, pieces_of(label, kind), inputs[row] or section.input
-            )
-        found.append(item)
-    return found
+    image_of, names = pd.factorize(jobs["image"])
+    source_of, sources = pd.factorize(jobs["delivery"])
+    inputs_mb, input_of = np.unique(
+        jobs["input_mib"].fillna(0.0).to_numpy(dtype="float64") * MIB_IN_MB, return_inverse=True
+    )
+    ranks, kinds = _drawn_images(len(jobs), section, rng, popularity_of(jobs["image"], section))
+    # jobs that bring the same share one object: a code for each combination, then one of each is made
+    codes = np.where(image_of < 0, len(names) + ranks, image_of)
+    codes = (codes * (len(sources) + 1) + source_of + 1) * len(inputs_mb) + input_of
+    _, firsts, where = np.unique(codes, return_index=True, return_inverse=True)
+    made = []
+    for row in firsts.tolist():
+        name = None if image_of[row] < 0 else str(names[image_of[row]])
+        source = None if source_of[row] < 0 else str(sources[source_of[row]])
+        path = path_of(name, source) if section.path == "jobs" else section.path
+        label = short_name(name) if name else f"image{ranks[row]}"
+        kind = classify(label) if name else kinds[ranks[row]]
+        size_mb = float(inputs_mb[input_of[row]]) or section.input
+        made.append(Software(path, label, kind, pieces_of(label, kind), size_mb))
+    return [made[number] for number in where.tolist()]
 
 
 def popularity_of(images: pd.Series, section: DeliverySection) -> float:
@@ -515,13 +600,13 @@ def popularity_of(images: pd.Series, section: DeliverySection) -> float:
 
 def _drawn_images(
     count: int, section: DeliverySection, rng: np.random.Generator, exponent: float
-) -> list[tuple[str, str]]:
-    """An image and its class for each job, by popularity; an image's class never changes."""
+) -> tuple[np.ndarray, list[ImageClass]]:
+    """The rank of an image for each job, by popularity, and the class of each rank, which never changes."""
     kinds = list(classes().values())
     shares = np.array([kind.share for kind in kinds])
     which = rng.choice(len(kinds), section.images, p=shares / shares.sum())
     ranks = rng.choice(section.images, count, p=zipf(section.images, exponent))
-    return [(f"image{rank}", kinds[which[rank]].name) for rank in ranks.tolist()]
+    return ranks, [kinds[number] for number in which.tolist()]
 
 
 def default_image(sif_mb: float, pelican_mb_s: float, http_mb_s: float) -> tuple[float, str]:

@@ -57,25 +57,36 @@ class Recorder:
         self._claims: list[Claim] = []
         self._ready_s, self._matched_s, self._executing_s, self._ended_s = (array("d") for _ in range(4))
         self._origins, self._outcomes = bytearray(), bytearray()
-        self._brought: dict[int, Start] = {}
+        self._brought: list[Start] = []
+        """Of each attempt, where delivery is asked about; else of none."""
 
-    def start(self, job: Job, claim: Claim, origin: int, matched_s: float, executing_s: float) -> int:
-        """Write down the start of an attempt, got by one of `ORIGINS`, and give its number."""
+    def start(
+        self,
+        job: Job,
+        claim: Claim,
+        origin: int,
+        matched_s: float,
+        executing_s: float,
+        brought: Start | None = None,
+    ) -> int:
+        """Write down the start of an attempt, got by one of `ORIGINS`, and give its number.
+
+        brought : what delivery brought to it, in a run where delivery is asked about; its program may never begin for it
+        """
         number = len(self._jobs)
         self._jobs.append(job)
         self._claims.append(claim)
         self._ready_s.append(job.ready_s)
         self._matched_s.append(matched_s)
-        self._executing_s.append(executing_s)
+        if brought is None:
+            self._executing_s.append(executing_s)
+        else:
+            self._brought.append(brought)
+            self._executing_s.append(NAN if brought.failure else executing_s)
         self._ended_s.append(NAN)
         self._origins.append(origin)
         self._outcomes.append(0)
         return number
-
-    def bring(self, number: int, brought: Start) -> None:
-        """Write down what delivery brought to an attempt; its program begins later for it, or never."""
-        self._brought[number] = brought
-        self._executing_s[number] = NAN if brought.failure else self._executing_s[number] + brought.seconds
 
     def end(self, number: int, ended_s: float, outcome: int) -> None:
         """Write down how an attempt ended, as one of `OUTCOMES`."""
@@ -140,7 +151,7 @@ class Recorder:
         places = [self._jobs[place].row for place in kept]
         claims = [self._claims[place] for place in kept]
         first = [claim.places[0] if claim.places else None for claim in claims]
-        brought = [self._brought.get(int(place), NOTHING) for place in kept]
+        brought = self._brought_to(kept.tolist())
 
         def times(column: array[float]) -> pd.Series:
             return at(start_unix, np.asarray(column, dtype="float64")[kept])
@@ -184,14 +195,16 @@ class Recorder:
         """How software reached each attempt: row of the job, when, where, seconds, cold, MB by level, pulls, failure."""
         kept = [place for place, outcome in enumerate(self._outcomes) if outcome != UNSTARTED]
         claims = [self._claims[place] for place in kept]
-        frame = pd.DataFrame(
-            [self._brought.get(place, NOTHING) for place in kept], columns=list(Start._fields)
-        )
+        frame = pd.DataFrame(self._brought_to(kept), columns=list(Start._fields))
         frame.insert(0, "row", [self._jobs[place].row for place in kept])
         frame.insert(1, "at", at(start_unix, [claim.active_s for claim in claims]))
         frame.insert(2, "site", pd.Series([claim.machine.site for claim in claims], dtype="str"))
         frame.insert(3, "host", pd.Series([claim.machine.host for claim in claims], dtype="str"))
         return frame
+
+    def _brought_to(self, places: list[int]) -> list[Start]:
+        """What delivery brought to attempts; not known in a run without it."""
+        return [self._brought[place] for place in places] if self._brought else [NOTHING] * len(places)
 
     def jobs_frame(
         self, jobs: pd.DataFrame, start_unix: float, end_s: float, *, clock: str = "shadow"
