@@ -276,9 +276,9 @@ class TestSettings:
             check=False,
             env={
                 **os.environ,
-                "POOLSCOPE_POOL": "127.0.0.1:1",
+                "POOLSCOPE_COLLECT_POOL": "127.0.0.1:1",
                 "POOLSCOPE_DATA": str(tmp_path / "s"),
-                "POOLSCOPE_ATTRIBUTES": "A B",
+                "POOLSCOPE_COLLECT_ATTRIBUTES": "A B",
             },
         )
         assert (ended.returncode, "127.0.0.1:1: unreachable" in ended.stderr) == (3, True), ended.stderr
