@@ -51,45 +51,34 @@ class Settings:
 @click.command()
 @click.option(
     "--pool",
-    envvar="POOLSCOPE_POOL",
     help="HOST[:PORT] of the pool's collector; commas between several.  [default: 127.0.0.1]",
 )
 @click.option("--once", is_flag=True, help="One snapshot (the default without --every).")
-@click.option(
-    "--every", envvar="POOLSCOPE_EVERY", help="A snapshot every so often, such as 5m, until stopped."
-)
+@click.option("--every", help="A snapshot every so often, such as 5m, until stopped.")
 @click.option(
     "--schedd",
     "schedds",
     multiple=True,
-    envvar="POOLSCOPE_SCHEDDS",
     help="Only this schedd; may be given several times.",
 )
 @click.option(
     "--attribute",
     "attributes",
     multiple=True,
-    envvar="POOLSCOPE_ATTRIBUTES",
     help="A slot attribute that is asked every time, not once an hour; may be given several times.",
 )
-@click.option(
-    "--keep", metavar="AGE", envvar="POOLSCOPE_KEEP", help="Delete days older than this, such as 400d."
-)
+@click.option("--keep", metavar="AGE", help="Delete days older than this, such as 400d.")
 @click.option(
     "--max-size",
     metavar="SIZE",
-    envvar="POOLSCOPE_MAX_SIZE",
     help="Delete the oldest days beyond this size, such as 50GB.",
 )
 @click.option(
     "--pseudonyms",
     is_flag=True,
-    envvar="POOLSCOPE_PSEUDONYMS",
     help="Store owners, projects and hosts under pseudonyms.",
 )
-@click.option(
-    "--metrics", metavar="HOST:PORT", envvar="POOLSCOPE_METRICS", help="Serve /metrics for Prometheus there."
-)
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus there.")
 @click.option(
     "--repository",
     "repositories",
@@ -101,12 +90,10 @@ class Settings:
     "--log",
     type=click.Choice(["text", "json"]),
     default="text",
-    envvar="POOLSCOPE_LOG",
     help="Form of log lines on stderr.",
 )
 @click.option(
     "--config",
-    envvar="POOLSCOPE_CONFIG",
     type=click.Path(path_type=Path),
     help="TOML file with a table [collect]; SIGHUP rereads it.",
 )
@@ -122,8 +109,7 @@ def collect(
     """Take snapshots of slots, queue, history, negotiator and priorities.
 
     HTCondor's own configuration says how to authenticate: _CONDOR_SEC_TOKEN_DIRECTORY and its like in the
-    environment, or CONDOR_CONFIG. POOLSCOPE_POOL, POOLSCOPE_EVERY and so on stand in for options (blanks between
-    several names); they count before the file's words.
+    environment, or CONDOR_CONFIG.
     """
     from collectors.rounds import Round, collect_once
     from sim.store import Store

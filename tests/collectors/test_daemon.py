@@ -261,6 +261,28 @@ class TestSettings:
         with pytest.raises(InputError, match="at least 60 s"):
             checked(from_file(tmp_path / "x.toml"), test_pool=False)
 
+    def test_attributes(self, tmp_path: Path) -> None:
+        (tmp_path / "x.toml").write_text('[collect]\nattributes = ["GLIDEIN_Entry_Name"]')
+        assert checked(from_file(tmp_path / "x.toml"), test_pool=False).attributes == ("GLIDEIN_Entry_Name",)
+        (tmp_path / "x.toml").write_text('[collect]\nattributes = ["a b"]')
+        with pytest.raises(InputError, match=r"'a b'.*expected the name of an attribute"):
+            checked(from_file(tmp_path / "x.toml"), test_pool=False)
+
+    def test_the_environment_stands_in_for_options(self, tmp_path: Path) -> None:
+        ended = subprocess.run(
+            [sys.executable, "-c", "from dashboard.cli import main; main()", "collect", "--once"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "POOLSCOPE_COLLECT_POOL": "127.0.0.1:1",
+                "POOLSCOPE_DATA": str(tmp_path / "s"),
+                "POOLSCOPE_COLLECT_ATTRIBUTES": "A B",
+            },
+        )
+        assert (ended.returncode, "127.0.0.1:1: unreachable" in ended.stderr) == (3, True), ended.stderr
+
     def test_reread_by_signal(self, tmp_path: Path) -> None:
         """New ones count from the next round on; wrong ones leave all as it is."""
         file = tmp_path / "x.toml"

@@ -197,3 +197,18 @@ class TestTraces:
         assert jobs["1.0"]["submitted_at"] == pd.Timestamp("2017-10-03 02:15:11", tz="UTC")
         assert (jobs["1.0"]["run_s"], jobs["1.0"]["request_gpus"]) == (3600, 2)
         assert pd.isna(jobs["1.0"]["first_started_at"])
+
+
+def test_under_pseudonyms(tmp_path: Path) -> None:
+    """No owner or host by name, neither in columns nor in texts; the second time takes nothing."""
+    from sim.privacy import Pseudonyms
+
+    (tmp_path / "slots").write_text(SLOT)
+    (machine,) = {str(ad["Machine"]) for ad in read_ads(tmp_path / "slots")}
+    held = Store(tmp_path / "store")
+    change = Pseudonyms.of(held.path).frame
+    taken = [import_files([tmp_path / "slots"], held, change=change).taken for _ in range(2)]
+    assert taken == [len(read_ads(tmp_path / "slots")), 0]
+    rows = held.read("slots")
+    assert len(rows)
+    assert not rows.astype(str).apply(lambda column: column.str.contains(machine, regex=False)).any(axis=None)
