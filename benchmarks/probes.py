@@ -79,8 +79,10 @@ def main() -> None:
         "seconds; the interval of the difference is over pools; distance and chance are Kolmogorov's and Smirnov's, for all waits.\n\n"
         "| pool | pools | waits | ghosts | jobs | difference | distance | chance |\n|---|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
-        + "\n\nA real job asks the negotiator for a cycle (RESCHEDULE) and a ghost doesn't: where machines are free and cycles are far\n"
-        "apart, a ghost waits for the next one. Without RESCHEDULE the difference is gone.\n\n" + cost + "\n"
+        + "\n\nA real job asks the negotiator for a cycle (RESCHEDULE). A ghost looks at the moment at which that cycle would have been,\n"
+        "without any negotiation, so that the jobs of the pool start exactly as they do without it.\n\n"
+        + cost
+        + "\n"
     )
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pandas as pd
 
@@ -22,6 +25,9 @@ PORT = 9618
 DEADLINE_S = 8.0
 LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
 LOCATED_S = 5.0  # the sources of one round ask once where the daemons are
+PART_SLOTS = (
+    2_500  # a larger pool is read in parts by two processes: the whole of it is never in memory as ads
+)
 FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
 
@@ -56,6 +62,7 @@ class Daemons:
     ----------
     pool : HOST[:PORT] of the collector, or several, asked in this order until one answers
     schedds : names of those to ask; all that the collector knows if empty
+    extra : attributes of slots that are asked in every round, beside what `collectors.projection` finds
     stop : when set, a question in hand is given up and no other asked
     """
 
@@ -64,6 +71,7 @@ class Daemons:
         pool: str | Sequence[str],
         *,
         schedds: Sequence[str] = (),
+        extra: Sequence[str] = (),
         stop: threading.Event | None = None,
     ) -> None:
         self.addresses = addresses_of(pool)
@@ -71,14 +79,41 @@ class Daemons:
         self.schedds = frozenset(schedds)
         self.demand: frozenset[str] = frozenset()
         self._located: dict[str, tuple[float, list[Location]]] = {}
-        self._worker = Worker(stop)
+        self.extra = tuple(extra)
+        self._cut: list[questions.Part] = []
+        self._cut_at = float("-inf")
+        self._worker, self._second = Worker(stop), Worker(stop)  # the second only for large pools
 
     def slots(self, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
         """The frames slots and devices of all slot ads; see `collectors.projection` for what is asked of each."""
         where = f"collector {self.address}"
-        return self._worker.ask(
-            where, questions.slots, self.addresses, at, snapshot, self.demand, deadline_s=LONG_S
-        )
+        parts = self._parts()
+
+        def ask(worker: Worker, share: Sequence[questions.Part]) -> list[tuple[Framed, Framed]]:
+            asked = (questions.slots, self.addresses, at, snapshot, self.demand)
+            return [worker.ask(where, *asked, part, self.extra, deadline_s=LONG_S) for part in share]
+
+        if len(parts) == 1:
+            (found,) = ask(self._worker, parts)
+            return found
+        readers = [self._worker, self._second]
+        with ThreadPoolExecutor(len(readers)) as threads:
+            shares = threads.map(
+                ask, readers, (parts[place :: len(readers)] for place in range(len(readers)))
+            )
+            pairs = [pair for share in shares for pair in share]
+        slots, devices = (_together(found) for found in zip(*pairs, strict=True))
+        return slots, devices
+
+    def _parts(self) -> list[questions.Part]:
+        """The parts that the slots are asked in; cut anew once an hour."""
+        if time.monotonic() - self._cut_at > questions.WHOLE_S:
+            where = f"collector {self.address}"
+            self._cut = self._worker.ask(
+                where, questions.parts, self.addresses, PART_SLOTS, deadline_s=LONG_S
+            )
+            self._cut_at = time.monotonic()
+        return self._cut
 
     def locations(self, kind: str) -> list[Location]:
         """The daemons of a kind that the collector knows: negotiator, schedd, collector, startd."""
@@ -135,12 +170,24 @@ class Daemons:
         question = (questions.submitters, self.addresses, at, snapshot)
         return self._worker.ask(where, *question, deadline_s=DEADLINE_S)
 
-    def settings(self, daemon: Location, names: Sequence[str]) -> dict[str, str | None]:
-        """What a daemon's configuration says of these macros; None where it has none."""
+    def settings(
+        self, daemon: Location, names: Sequence[str], *, named: bool = False
+    ) -> dict[str, str | None]:
+        """What a daemon's configuration says of these macros; None where it has none.
+
+        named : also of those that carry the name of an accounting group or of a concurrency limit
+        """
         where = f"configuration of {daemon.name}"
-        question = (questions.settings, daemon, tuple(names))
+        question = (partial(questions.settings, named=named), daemon, tuple(names))
         return self._worker.ask(where, *question, deadline_s=DEADLINE_S, to=daemon.text)
 
     def close(self) -> None:
         """End the process that asks."""
         self._worker.close()
+        self._second.close()
+
+
+def _together(found: Sequence[Framed]) -> Framed:
+    """The rows of several frames, and what was left out of all."""
+    rejects = sum((part.rejects for part in found), Counter[str]())
+    return Framed(pd.concat([part.frame for part in found], ignore_index=True), rejects)

@@ -17,8 +17,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
-from sim.classads.view import View
+from sim.classads.view import Aside, View
 from sim.schema import describe
 
 _ALWAYS = {
@@ -67,7 +68,7 @@ class Memory:
         self.read_at = float("-inf")
         self._asked: frozenset[str] = frozenset()
         self._names: dict[str, str] = {}
-        self._rest: dict[str, tuple[str, tuple[object, ...]]] = {}
+        self._rest: dict[str, tuple[str, Aside]] = {}
 
     def learn(self, views: Iterable[View], at: float, demand: frozenset[str]) -> None:
         """Take in a whole reading."""
@@ -84,12 +85,13 @@ class Memory:
 
     def add(self, views: Iterable[View]) -> None:
         """Take in whole ads of startds that have come since."""
-        same: dict[tuple[object, ...], tuple[object, ...]] = {
-            held[1]: held[1] for held in self._rest.values()
-        }
+        same: dict[Any, Any] = {}  # what is alike is kept once
+        for _, held in self._rest.values():
+            same[held], same[held.names] = held, held.names
         for view in views:
             rest = view.set_aside(self._asked)
-            self._rest[_key(view)] = (_life(view), same.setdefault(rest, rest))
+            rest = same.setdefault(rest, Aside(same.setdefault(rest.names, rest.names), rest.lines))
+            self._rest[_key(view)] = (_life(view), rest)
             if (view.text("SlotType") or "") == "Partitionable":
                 self._rest.setdefault(_startd(view), self._rest[_key(view)])
 
@@ -99,8 +101,7 @@ class Memory:
         more = [
             spelled for name, spelled in self._names.items() if name in demand and name not in self._asked
         ]
-        always = [name for name in attributes("slots", "devices") if name.lower() not in self._names]
-        return sorted({*names, *more, *always}, key=str.lower)
+        return sorted([*names, *more], key=str.lower)
 
     def complete(self, view: View) -> bool:
         """Add to a slot's ad what the whole reading told of it, or of its startd; False for an unknown startd."""

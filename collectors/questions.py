@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterable, Sequence
-from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import htcondor2
@@ -23,9 +24,11 @@ from sim.inventory import (
     slots_frame,
     submitters_frame,
 )
+from sim.policy import NAMED
 
 WHOLE_S = 3600.0
 _NEW_ONES = 200  # machines that are asked whole by name
+_NAMED = 500  # macros of groups and limits: each is a question of its own
 _LOCATION = ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
 _KINDS = {
     "negotiator": htcondor2.AdType.Negotiator,
@@ -51,19 +54,71 @@ class Location(NamedTuple):
     text: str
 
 
+class Part(NamedTuple):
+    """A share of a pool's slots: of the machines from `first` up to, not with, `until`; None is open."""
+
+    first: str | None = None
+    until: str | None = None
+
+    @property
+    def constraint(self) -> str:
+        """The ClassAd expression that a collector chooses these slots by; a nameless machine is in the first part."""
+        tests = [] if self.first is None else [f"Machine >= {quoted(self.first)}"]
+        if self.until is not None:
+            tests.append(f"Machine < {quoted(self.until)}")
+        within = " && ".join(tests) or "true"
+        return within if self.first is not None else f"(isString(Machine) ? ({within}) : true)"
+
+
+WHOLE = Part()
+
+
+def parts(address: Address, most: int) -> list[Part]:
+    """Shares of a pool of about `most` slots each, machines whole; one for a pool that has no more.
+
+    A collector compares names without regard to case, and so do we.
+    """
+    ads = collector(address).query(htcondor2.AdType.Startd, projection=["Machine"])
+    names = sorted((text_of(ad, "Machine") or "").lower() for ad in ads)
+    bounds = dict.fromkeys(names[place] for place in range(most, len(names), most))
+    edges = [None, *(bound for bound in bounds if bound), None]
+    return [Part(first, until) for first, until in pairwise(edges)]
+
+
 def slots(
-    address: Address, at: pd.Timestamp, snapshot: str, demand: frozenset[str] = frozenset()
+    address: Address,
+    at: pd.Timestamp,
+    snapshot: str,
+    demand: frozenset[str] = frozenset(),
+    part: Part = WHOLE,
+    extra: tuple[str, ...] = (),
 ) -> tuple[Framed, Framed]:
-    """All slot ads of a collector as the frames slots and devices.
+    """Slot ads of a collector as the frames slots and devices: all, or a part of a large pool.
 
     demand : what the requirements of queued jobs read, in lower case; see `collectors.projection`
+    extra : attributes that are asked every time beside those
     """
-    memory = _memory(address)
-    if time.monotonic() - memory.read_at > WHOLE_S:
-        views, unread = _views(collector(address).query(htcondor2.AdType.Startd))
-        memory.learn(views, time.monotonic(), demand)
-    else:
-        views, unread = _in_between(address, memory, demand)
+    demand |= {name.lower() for name in extra}
+    memory = _memory(address, part)
+    # what is made here lives on; to look through it for cycles costs as much as making it
+    gc.disable()
+    try:
+        if time.monotonic() - memory.read_at > WHOLE_S:
+            views, unread = _views(_ask(address, part))
+            memory.learn(views, time.monotonic(), demand)
+        else:
+            views, unread = _in_between(address, memory, demand, part)
+        return _frames(views, unread, at, snapshot)
+    finally:
+        gc.enable()
+
+
+def _ask(address: Address, part: Part, projection: list[str] | None = None) -> list[Any]:
+    constraint = None if part == WHOLE else part.constraint
+    return collector(address).query(htcondor2.AdType.Startd, constraint=constraint, projection=projection)
+
+
+def _frames(views: list[View], unread: int, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
     found = slots_frame(views, seen_at=at, snapshot=snapshot)
     if unread:
         found.rejects["an ad that is no text"] += unread
@@ -81,10 +136,11 @@ def _views(ads: Iterable[Any]) -> tuple[list[View], int]:
     return views, unread
 
 
-def _in_between(address: Address, memory: Memory, demand: frozenset[str]) -> tuple[list[View], int]:
+def _in_between(
+    address: Address, memory: Memory, demand: frozenset[str], part: Part = WHOLE
+) -> tuple[list[View], int]:
     """The slots' ads of what changes, each completed from memory; startds that are new there are asked whole."""
-    ads = collector(address).query(htcondor2.AdType.Startd, projection=memory.projection(demand))
-    views, unread = _views(ads)
+    views, unread = _views(_ask(address, part, projection=memory.projection(demand)))
     unknown = [view for view in views if not memory.complete(view)]
     machines = sorted({machine for view in unknown if (machine := view.text("Machine"))})
     if not machines:
@@ -102,10 +158,15 @@ def _in_between(address: Address, memory: Memory, demand: frozenset[str]) -> tup
     return views, unread
 
 
-@cache
-def _memory(address: Address) -> Memory:
-    """What the asking process remembers of a pool."""
-    return Memory()
+_memories: dict[tuple[Address, Part], Memory] = {}
+
+
+def _memory(address: Address, part: Part = WHOLE) -> Memory:
+    """What the asking process remembers of a pool's part; parts that weren't asked for hours were cut anew."""
+    now = time.monotonic()
+    for key in [key for key, held in _memories.items() if now - held.read_at > 2 * WHOLE_S]:
+        del _memories[key]
+    return _memories.setdefault((address, part), Memory())
 
 
 def locations(address: Address, kind: str) -> list[Location]:
@@ -165,10 +226,14 @@ def submitters(address: Address, at: pd.Timestamp, snapshot: str) -> Framed:
     return submitters_frame(ads, seen_at=at, snapshot=snapshot)
 
 
-def settings(daemon: Location, names: Sequence[str]) -> dict[str, str | None]:
-    """What a daemon's configuration says of these macros; None where it has none."""
+def settings(daemon: Location, names: Sequence[str], *, named: bool = False) -> dict[str, str | None]:
+    """What a daemon's configuration says of these macros; None where it has none.
+
+    named : also of those that carry the name of an accounting group or of a concurrency limit
+    """
     values = htcondor2.RemoteParam(parse_one(daemon.text))
-    return {name: values.get(name) for name in names}
+    found = sorted(name for name in values if named and NAMED.fullmatch(name))
+    return {name: values.get(name) for name in dict.fromkeys([*names, *found[:_NAMED]])}
 
 
 def quoted(text: str) -> str:

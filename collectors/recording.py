@@ -30,6 +30,7 @@ from sim.inventory import attempts_frame, jobs_frame, priorities_frame, slots_fr
 from sim.policy import MACROS, NAMED
 from sim.schema import conform, describe, empty
 
+CYCLE_TIME = re.compile(r"LastNegotiationCycleTime\d+")
 _STARTED_S = 5.0  # from the start of a glidein to its first ad (real-pool facts §1)
 
 
@@ -68,6 +69,7 @@ def load_recording(folder: Path) -> Recording:
         name=folder.name,
         clock=clock,
         lifetimes=_lifetimes(folder, _update_interval(settings)),
+        cycles=sorted(_cycles(folder)),
     )
 
 
@@ -226,6 +228,22 @@ def _priorities(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else empty("priorities")
 
 
+def _cycles(folder: Path) -> set[float]:
+    """When negotiation cycles began, as the negotiator's own ads and its accounting ads tell [s, Unix].
+
+    An accounting ad's LastUpdate is when the priorities were last brought up to date, which every cycle begins with.
+    """
+    found: set[float] = set()
+    for name in ("other_ads.jsonl", "priorities.jsonl"):
+        path = _found(folder, name)
+        for record in _json_lines(path) if path else ():
+            for ad in record.get("ads", []):
+                told = ad.get("LastUpdate") if ad.get("MyType") == "Accounting" else None
+                values = [ad[key] for key in ad if CYCLE_TIME.fullmatch(key)] if told is None else [told]
+                found.update(float(value) for value in values if isinstance(value, int | float) and value > 0)
+    return found
+
+
 def _settings(folder: Path) -> pd.DataFrame:
     """The macros that a replay needs, from the daemons' dumps, else from the configuration files they were started with."""
     files = sorted((folder / "config").glob("*")) if (folder / "config").is_dir() else []
@@ -265,7 +283,9 @@ def _named_macros(files: list[Path]) -> list[str]:
 
 def _macro(text: str, name: str, depth: int = 5) -> str | None:
     """The value of a macro in a configuration's text, $(OTHER) in it replaced; the last assignment counts."""
-    found = re.findall(rf"^\s*{re.escape(name)}\s*=\s*(.*?)\s*$", text, flags=re.MULTILINE | re.IGNORECASE)
+    blank = r"[^\S\n]*"  # an empty value must not reach into the next line
+    line = rf"^{blank}{re.escape(name)}{blank}={blank}(.*?){blank}$"
+    found = re.findall(line, text, flags=re.MULTILINE | re.IGNORECASE)
     if not found or not depth:
         return None
     return re.sub(r"\$\((\w+)\)", lambda inner: _macro(text, inner[1], depth - 1) or "", found[-1])

@@ -28,12 +28,12 @@ class SettingsSource:
         self._read_s = -REREAD_S
 
     def read(self, moment: Moment) -> Reading:
-        """Ask each kind of daemon for its macros."""
+        """Ask each kind of daemon for its macros, the negotiator also for those of groups and limits."""
         rows: list[dict[str, Any]] = []
         if time.monotonic() - self._read_s >= REREAD_S:
             for kind, names in MACROS.items():
                 for daemon in self.daemons.locations(kind)[:1]:
-                    answers = self.daemons.settings(daemon, names)
+                    answers = self.daemons.settings(daemon, names, named=kind == "negotiator")
                     rows += [
                         {
                             "snapshot": moment.snapshot,

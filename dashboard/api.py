@@ -24,7 +24,7 @@ from dashboard.reports.archive import Archive
 from dashboard.reports.text import guarded
 from dashboard.runs import Entry, Runs
 from dashboard.spec import replay_spec, strategies_spec
-from dashboard.tables import ALL, GPU
+from dashboard.tables import ALL
 from dashboard.validate import text
 from sim.errors import PoolscopeError
 
@@ -44,13 +44,13 @@ _HTML_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsaf
 def register(app: Dash, data: Data, runs: Runs) -> None:
     """Add the routes to `app`."""
     loads: dict[str, Load] = {
-        "devices-by-model": lambda: data.counts("model"),
-        "devices-by-site": lambda: data.counts("site"),
-        "devices": data.devices,
-        "supply": lambda: windows.over(data, request.args.get("win")).supply(),
+        "devices-by-model": lambda: _asked(data).counts("model"),
+        "devices-by-site": lambda: _asked(data).counts("site"),
+        "devices": lambda: _asked(data).devices(),
+        "supply": lambda: windows.over(_asked(data), request.args.get("win")).supply(),
         "waits-by-class": lambda: _waits(_asked(data), runs),
         "started": lambda: _asked(data).curve(text(request.args.get("class", ALL), "class")),
-        "free-by-hour": data.free_by_hour,
+        "free-by-hour": lambda: _asked(data).free_by_hour(),
         "sources": lambda: tables.sources(data.snapshots()),
         "strategies": lambda: _strategies(data, runs),
         "warm-up": _warm_up,
@@ -63,7 +63,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         load = loads.get(name)
         if load is None or kind not in FORMATS or data.is_empty():
             abort(404)
-        return _table(load(), name, data.coverage().snapshot, kind)
+        return _table(load(), name, _asked(data).coverage().snapshot, kind)
 
     def download_answer(name: str, kind: str) -> Response:
         question = Question.parse(request.args.to_dict())
@@ -107,7 +107,7 @@ def _register_runs(app: Dash, runs: Runs) -> None:
     def compared(kind: str) -> Response:
         names = parse_compared(request.args.to_dict())
         what = "compare" if request.path.rpartition("/")[2].startswith("compare") else "scenarios"
-        frame = compare(runs, names, GPU) if what == "compare" else means_of(runs, names, GPU)
+        frame = compare(runs, names) if what == "compare" else means_of(runs, names)
         if frame.empty or kind not in FORMATS:
             abort(404)
         return _table(frame, what, "-".join(names), kind)
@@ -136,7 +136,7 @@ def _register_runs(app: Dash, runs: Runs) -> None:
 def _asked(data: Data) -> Data:
     """The data of the days in the address, if there are some."""
     window = windows.parse_span(request.args.to_dict())
-    return data if window is None else data.over(window)
+    return windows.pinned(data, request.query_string.decode()) if window is None else data.over(window)
 
 
 def _known(runs: Runs, name: str) -> Entry:

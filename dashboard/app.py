@@ -10,6 +10,7 @@ import dash
 from dash import Dash, set_props
 
 from dashboard import api, security, shell
+from dashboard.answers import keep_ready
 from dashboard.components import notice, page
 from dashboard.compression import compress_static
 from dashboard.data import Data
@@ -31,6 +32,24 @@ from dashboard.settings import Settings
 from sim.errors import PoolscopeError, StoreError
 
 log = logging.getLogger("poolscope.dashboard")
+
+#: First outputs of the callbacks whose answer is the same for everybody until there is a newer snapshot or a run ends.
+STEADY = frozenset(
+    {
+        "_pages_content.children",
+        "about-numbers.children",
+        "containers-hits-graph.figure",
+        "containers-publication-graph.figure",
+        "containers-strategies-graph.figure",
+        "inv-grid.rowData",
+        "inv-hours-graph.figure",
+        "pool-kpis.children",
+        "req-answer.children",
+        "sc-charts.style",
+        "waits-class.data",
+        "waits-started-graph.figure",
+    }
+)
 
 
 def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
@@ -115,7 +134,11 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     about.register(app, data, runs_table)
     api.register(app, data, runs_table)
     security.protect(app, settings.trust)
+    keep_ready(app, STEADY, lambda: f"{data.mark()} {runs_table.mark()}")
     compress_static(app)
+    # Dash finishes setting itself up with the first request, and a second one that comes meanwhile may be told of half the
+    # callbacks, which leaves its page blank for good: so the first request is our own.
+    app.server.test_client().get(f"{settings.prefix}healthz")
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 import sim
+from dashboard.commands.defaults import config_file, defaults_of, read_defaults
 from sim.errors import PoolscopeError
 
 COMMANDS = {
@@ -60,6 +62,19 @@ class LateGroup(click.Group):
 def cli(ctx: click.Context, data: Path | None, as_json: bool) -> None:
     """Watch and simulate an HTCondor GPU pool: waits, and what a requirements expression costs."""
     ctx.obj = {"data": data, "json": as_json}
+    ctx.auto_envvar_prefix = "POOLSCOPE"  # of the commands' options: POOLSCOPE_SERVE_PORT
+    path, name = config_file(), ctx.invoked_subcommand
+    if path is None or name is None or name not in COMMANDS:
+        return
+    held = read_defaults(path, COMMANDS)
+    if data is None and "data" in held and not os.environ.get("POOLSCOPE_DATA"):
+        ctx.obj["data"] = Path(held["data"])
+    # The watch reads its table itself, and again when it is told to.
+    table = {"config": str(path)} if name == "collect" else held.get(name, {})
+    command = cli.get_command(ctx, name)
+    ctx.default_map = {
+        name: table if name == "collect" or command is None else defaults_of(command, table, path)
+    }
 
 
 def main() -> None:

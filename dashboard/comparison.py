@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import pandas as pd
 
 from dashboard.tables import ALL, GPU
@@ -72,56 +69,3 @@ def _rows(jobs: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
         2, "mean_s", pd.Series({name: mean_wait(part["wait_s"], part["started"]) for name, part in waits})
     )
     return made.reset_index()
-
-
-#: Student's t at 97.5 % by degrees of freedom (tables of Fisher and Yates); beyond, the normal value.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101,
-      2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)  # fmt: skip
-
-
-def paired(
-    base: pd.DataFrame,
-    other: pd.DataFrame,
-    group: str,
-    *,
-    measures: Sequence[str] = ("p90_s", "p50_s", "mean_s"),
-) -> pd.DataFrame:
-    """By how much a scenario's waits differ from the base's, seed by seed.
-
-    The same seed gives both the same arrivals and run times, so that the mean of the differences is far surer than the
-    difference of the means. Intervals are Student's at 95 %; with one seed there is none.
-
-    Parameters
-    ----------
-    base, other : a row per seed and group: seed, group, and the measures [s]
-
-    Returns
-    -------
-    measure, base, value (means over the seeds that both have), difference, low, high [s], n_seeds
-    """
-    both = base[base["group"] == group].merge(
-        other[other["group"] == group], on="seed", suffixes=("_base", "")
-    )
-    rows = []
-    for measure in measures:
-        held = both[[f"{measure}_base", measure]].dropna()
-        step = held[measure] - held[f"{measure}_base"]
-        n = len(step)
-        mean = float(step.mean()) if n else math.nan
-        spread = _t(n - 1) * float(step.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-        rows.append(
-            {
-                "measure": measure,
-                "base": float(held[f"{measure}_base"].mean()) if n else math.nan,
-                "value": float(held[measure].mean()) if n else math.nan,
-                "difference": mean,
-                "low": mean - spread,
-                "high": mean + spread,
-                "n_seeds": n,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _t(freedom: int) -> float:
-    return _T[freedom - 1] if freedom <= len(_T) else 1.96 + 2.4 / freedom

@@ -84,6 +84,12 @@ class Data:
         self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
+    def mark(self) -> str:
+        """The id of the latest snapshot; as long as it stays, every answer does."""
+        with self._lock:
+            self._renew()
+            return self._held_for
+
     def is_empty(self) -> bool:
         """Tell whether the store holds no snapshot yet."""
         return self._store.is_empty()
@@ -101,6 +107,13 @@ class Data:
     def devices(self) -> pd.DataFrame:
         """Frame "devices" of the latest snapshot."""
         return self._keep("devices", lambda: self._store.read("devices", snapshot=self.coverage().snapshot))
+
+    def kept(self, name: str, load: Callable[[], T]) -> T:
+        """What a page makes of the latest snapshot's frames, made once.
+
+        name : stands for one `load`, which depends on nothing else
+        """
+        return self._keep(f"page {name}", load)
 
     def counts(self, by: str) -> pd.DataFrame:
         """GPUs now by model or site and state."""
@@ -158,6 +171,16 @@ class Data:
             while len(self._others) > WINDOWS_KEPT:
                 del self._others[next(iter(self._others))]
             return made
+
+    def as_of(self, snapshot: str) -> Data | None:
+        """The same store as it stood at a snapshot of it; None if it has no such snapshot."""
+        known = self._keep("every snapshot", self._store.snapshots)
+        found = known.loc[known["id"] == snapshot, "taken_at"]
+        if found.empty:
+            return None
+        at = found.iloc[-1]
+        latest = snapshot == self.coverage().snapshot
+        return self if latest else self.over(Window(at - WINDOW, at + pd.Timedelta(microseconds=1)))
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run SQL over the store's frames; rows of the window's snapshots are those that are IN_WINDOW, a word for that condition."""

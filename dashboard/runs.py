@@ -335,6 +335,15 @@ class Runs:
                 shutil.rmtree(place, ignore_errors=True)
         return int(old)
 
+    def mark(self) -> str:
+        """What changes when a run is asked for, begins or ends, but not while it only goes on."""
+        with self._connect() as table:
+            row = table.execute(
+                "SELECT count(*), max(place), total(status = 'queued'), total(status = 'running'), total(status = 'done'), max(ended_at)"
+                " FROM runs"
+            ).fetchone()
+        return " ".join(str(value) for value in tuple(row))
+
     def counts(self) -> dict[str, int]:
         """How many runs there are in each status."""
         self.bury()

@@ -46,7 +46,7 @@ def protect(app: Dash, trust: Trust | None = None) -> None:
             if not _same_origin():
                 return _refuse(403, "this request comes from another site")
             if path == _CALLBACK:
-                return _check_callback()
+                return _check_callback(app.config.requests_pathname_prefix)
         return None
 
     def tell(error: HTTPException) -> Response:
@@ -113,7 +113,7 @@ def _same_origin() -> bool:
     return origin is None or origin.partition("://")[2] == request.host
 
 
-def _check_callback() -> Response | None:
+def _check_callback(prefix: str) -> Response | None:
     """Refuse what is no call of a callback; Dash would answer with a fault."""
     if not request.is_json:
         return _refuse(415, "expected application/json")
@@ -125,18 +125,24 @@ def _check_callback() -> Response | None:
         and isinstance(asked.get("inputs", []), list)
         and isinstance(asked.get("state", []), list)
         and isinstance(asked.get("changedPropIds", []), list)
-        and all(_is_part(part) for part in [*asked.get("inputs", []), *asked.get("state", [])])
+        and all(_is_part(part, prefix) for part in [*asked.get("inputs", []), *asked.get("state", [])])
     )
     return None if good else _refuse(400, "expected a call of one of the page's callbacks")
 
 
-def _is_part(part: object) -> bool:
+def _is_part(part: object, prefix: str) -> bool:
     parts = part if isinstance(part, list) else [part]
     return all(
-        isinstance(one, dict) and "id" in one and "property" in one and _is_address(one) for one in parts
+        isinstance(one, dict) and "id" in one and "property" in one and _is_address(one, prefix)
+        for one in parts
     )
 
 
-def _is_address(part: dict[str, Any]) -> bool:
-    """Whether what Dash's own router reads is a text."""
-    return part["property"] not in {"pathname", "search", "href"} or isinstance(part.get("value"), str)
+def _is_address(part: dict[str, Any], prefix: str) -> bool:
+    """Whether what Dash's own router reads is a text, and a path is one of ours."""
+    value = part.get("value")
+    if part["property"] not in {"pathname", "search", "href"}:
+        return True
+    return isinstance(value, str) and (
+        part["property"] != "pathname" or value.startswith(prefix.rstrip("/") or "/")
+    )

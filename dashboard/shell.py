@@ -11,6 +11,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dashboard.components import aria, link
 from dashboard.data import Coverage, Data
 from dashboard.figures.labels import moment
+from dashboard.pages.window import parse_snap, pinned
 from sim.units import format_duration
 
 # name, path, icon (a class of the style sheet)
@@ -25,6 +26,9 @@ LINKS = (
     ("Reports", "/reports", "icon-reports"),
     ("About the numbers", "/about", "icon-about"),
 )
+
+#: Pages whose numbers are those of one snapshot, which a link can name.
+PINNED = ("", "waits", "inventory")
 
 THEME = {
     "primaryColor": "scope",
@@ -80,6 +84,15 @@ def _header() -> html.Div:
                 [html.Span(className="logo"), html.Span("poolscope")], href=link("/"), className="brand"
             ),
             html.Div(id="freshness", className="freshness", role="status"),
+            html.Span(id="shared", role="status", className="visually-hidden"),
+            dmc.ActionIcon(
+                html.Span(className="icon icon-share"),
+                id="share",
+                variant="subtle",
+                size="lg",
+                color="gray",
+                **aria(label="Copy a link to what is shown"),
+            ),
             dmc.ActionIcon(
                 html.Span(className="icon icon-scheme"),
                 id="scheme-toggle",
@@ -108,10 +121,26 @@ def _navigation() -> html.Div:
     return html.Div(links, className="navigation")
 
 
-def freshness(coverage: Coverage | None, age_s: float, refresh_s: float) -> list[Any]:
-    """The badge that says which data this is and how old it is."""
+def freshness(
+    coverage: Coverage | None, age_s: float, refresh_s: float, *, pin: str | None = None, pins: bool = False
+) -> list[Any]:
+    """The badge that says which data this is and how old it is.
+
+    pin : the snapshot that the address asks for; one that is not there any more is said
+    pins : the page's numbers are of one snapshot, which a shared link names
+    """
     if coverage is None:
         return [_badge("No data yet", "", "stale")]
+    name: Any = {"data-snapshot": coverage.snapshot} if pins else {}
+    return [html.Span(_badge_of(coverage, age_s, refresh_s, pin), **name)]
+
+
+def _badge_of(coverage: Coverage, age_s: float, refresh_s: float, pin: str | None) -> list[Any]:
+    if pin is not None and pin != coverage.snapshot:
+        return [_badge("Not the linked data", f"snapshot {pin} is gone: this is the latest", "stale")]
+    if pin is not None and not coverage.sample:
+        latest = html.A("latest", href="?", className="badge-link", **aria(label="Show the latest data"))
+        return [_badge("Linked", f"as of {moment(coverage.until)}", "pinned"), " ", latest]
     if coverage.sample:
         detail = f"of {coverage.until:%-d %b %Y}, HTCondor {coverage.condor_version}, a real negotiator"
         return [_badge("Recorded sample", detail, "sample")]
@@ -146,7 +175,24 @@ def register(app: Dash, data: Data) -> None:
         prevent_initial_call=True,
     )
 
-    @app.callback(Output("freshness", "children"), Input("refresh", "n_intervals"), Input("url", "pathname"))
-    def show_freshness(_ticks: int | None, _path: str) -> list[Any]:
-        found = None if data.is_empty() else data.coverage()
-        return freshness(found, data.age_s() if found else 0.0, data.settings.refresh_s)
+    app.clientside_callback(
+        ClientsideFunction("poolscope", "share"),
+        Output("shared", "children"),
+        Output("shared", "className"),
+        Input("share", "n_clicks"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output("freshness", "children"),
+        Input("refresh", "n_intervals"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+    )
+    def show_freshness(_ticks: int | None, path: str, search: Any) -> list[Any]:
+        # The other pages have no numbers of a snapshot that could be asked for.
+        pins = (dash.strip_relative_path(path) or "").strip("/") in PINNED
+        pin = parse_snap(search) if pins else None
+        found = None if data.is_empty() else pinned(data, search if pin else None).coverage()
+        age_s = data.age_s() if found else 0.0
+        return freshness(found, age_s, data.settings.refresh_s, pin=pin, pins=pins)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dashboard import comparison
 from sim import scenario
 from sim.classads.expression import Expression
 from sim.classads.request import Request
 from sim.engine.run import Plan, Probe, Recording
 from sim.errors import InputError
+from sim.replication import replicate
 from sim.scenario import Scenario
 from sim.strategies import compare, strategies
+from sim.sweep import Sweep, Variant, summarise
 from sim.waits import quantile, survival
 
 Tick = Callable[[float, str], None]
@@ -72,19 +75,27 @@ def _replay(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, An
 
 
 def _seeds(made: Scenario, tick: Tick) -> dict[str, Any]:
-    """A scenario once per seed: waits by group and the whole run's numbers, a row per seed, so that scenarios can be paired."""
+    """A scenario once per seed, measured as `poolscope sweep` measures its variants, so that scenarios can be paired."""
     tick(0.0, "reading the record")
-    plan = Plan.of(made, Recording.load(made.pool.source))
-    count, rows, totals = made.run.replications, [], []
-    for number in range(count):
-        seed = made.run.seed + number
-        run = plan.run(seed, _part(tick, number, count, f"seed {seed}, {number + 1} of {count}"))
-        rows.append(comparison.summarise(run.jobs, made.workload.class_by).assign(seed=seed))
-        totals.append(
-            {"seed": seed, "goodput": run.goodput, "evictions": run.evictions, "makespan_s": run.makespan_s}
-        )
-    summary = {"seed": made.run.seed, "replications": count, "n": len(run.jobs), "manifest": run.manifest}
-    return {"waits": pd.concat(rows, ignore_index=True), "totals": pd.DataFrame(totals), "summary": summary}
+    record, count = Recording.load(made.pool.source), made.run.replications
+    seeds = range(made.run.seed, made.run.seed + count)
+    sweep = Sweep([Variant(made.title or "scenario", (), made)], seeds, Path())
+
+    def tell(done: float, ended: int) -> None:
+        number = min(ended, count - 1)
+        tick(done / count, f"seed {seeds[number]}, {number + 1} of {count}")
+
+    plan = partial(Plan.of, made, record)
+    for task, outcome in replicate([plan], sweep.todo, summarise, workers=1, tell=tell):
+        sweep.outcomes[task.plan, task.seed] = outcome
+    waits = sweep.waits().drop(columns="variant")
+    summary = {
+        "seed": made.run.seed,
+        "replications": count,
+        "n": int(waits["n"].max()) if len(waits) else 0,
+        "manifest": sweep.manifest(),
+    }
+    return {"waits": waits, "totals": sweep.runs().drop(columns="variant"), "summary": summary}
 
 
 def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:

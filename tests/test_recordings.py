@@ -45,6 +45,21 @@ def test_a_host_that_returns_has_two_stays(record: Recording, plan: Plan) -> Non
     )
 
 
+def test_macros_without_a_value_are_empty(record: Recording, plan: Plan) -> None:
+    """`GROUP_NAMES =` in a daemon's dump names no group, whatever stands in the next line."""
+    told = record.settings.set_index(["daemon", "name"])["value"]
+    assert told["negotiator", "GROUP_NAMES"] == ""
+    assert told["negotiator", "NEGOTIATOR_INTERVAL"] == str(int(plan.policy.negotiator_interval))
+    assert plan.policy.groups == {}
+
+
+def test_the_cycle_before_the_first_submission_is_known(record: Recording) -> None:
+    """The accounting ads tell when the priorities were last updated, which every cycle begins with."""
+    began = record.last_cycle(record.start)
+    assert began is not None
+    assert 0 <= record.start - began < 60
+
+
 def test_the_replay_resembles_the_run(record: Recording, plan: Plan) -> None:
     """Means of groups within a third, that of all jobs within a fifth, evictions within three.
 

@@ -58,6 +58,9 @@ def test_sweep_prints_and_keeps(tmp_path: Path) -> None:
         (("sweep", "nowhere", "--vary", "run.horizon=1 h"), "nowhere: no such scenario file"),
         (("predict", "GPUs_Capability >="), "column 19: the expression ends too early"),
         (("predict", "true", "--data", "/nonexistent"), "no data"),
+        (("predict",), "nothing given; expected one of EXPRESSION and --submit FILE"),
+        (("predict", "true", "--submit", "x.sub"), "both given; expected one of"),
+        (("predict", "--submit", "/nonexistent"), "--submit /nonexistent: can't be read as text"),
         (
             ("simulate", "ospool", "--set", "run.horizon=null"),
             "run.horizon: a synthetic workload has no end of its own",
@@ -82,6 +85,22 @@ def test_predict_as_a_contract() -> None:
     assert refused.returncode == 0
     assert "comparable jobs" in json.loads(refused.stdout)["refused"]
     assert json.loads(refused.stdout)["p90_s"] is None
+
+
+def test_predict_of_a_submit_file(tmp_path: Path) -> None:
+    """Each shape has the forecast that its own expression has; the first stands at the top; what is not followed is named."""
+    file = tmp_path / "job.sub"
+    file.write_text(
+        "executable = a\nrequest_memory = 128\nrequest_disk = 100M\nshould_transfer_files = yes\nrequest_gpus = 1\n"
+        "gpus_minimum_capability = 7.5\nlog_xml = 1\nqueue 3\nrequest_gpus = 2\nqueue\n"
+    )
+    said = json.loads(poolscope("predict", "--submit", str(file), "--futures", "20", "--json").stdout)
+    alone = poolscope("predict", "true", "--require-gpus", "Capability >= 7.5", "--futures", "20", "--json")
+    assert [shape["jobs"] for shape in said["shapes"]] == [3, 1]
+    assert said["jobs"] == 4
+    assert said["p90_s"] == said["shapes"][0]["p90_s"] == json.loads(alone.stdout)["p90_s"] > 0
+    assert "several GPUs" in said["shapes"][1]["refused"]
+    assert [note["command"] for note in said["notes"]] == ["log_xml"]
 
 
 def interrupted(args: list[str], ready: Path | None, seconds: float) -> "tuple[int, str, str]":

@@ -23,12 +23,32 @@ window.dash_clientside.poolscope = {
   // The state of a page goes into its address without a new entry in the history.
   address: function (query) {
     if (typeof query === "string") {
-      var target = window.location.pathname + (query ? "?" + query : "");
+      var snap = new URLSearchParams(window.location.search).get("snap");
+      var parts = (query ? [query] : []).concat(snap ? ["snap=" + encodeURIComponent(snap)] : []);
+      var target = window.location.pathname + (parts.length ? "?" + parts.join("&") : "");
       if (target !== window.location.pathname + window.location.search) {
         window.history.replaceState(window.history.state, "", target);
       }
     }
     return window.dash_clientside.no_update;
+  },
+
+  // The address of these very numbers: pinned to the snapshot that they stand on, and copied where the browser allows it.
+  share: function (clicks) {
+    var badge = document.querySelector("#freshness [data-snapshot]");
+    var none = window.dash_clientside.no_update;
+    if (!clicks) return [none, none];
+    var query = new URLSearchParams(window.location.search);
+    if (badge) {
+      query.set("snap", badge.dataset.snapshot);
+      var target = window.location.pathname + "?" + query.toString().replace(/\+/g, "%20");
+      window.history.replaceState(window.history.state, "", target);
+    }
+    var told = "The address bar holds a link to this page";
+    if (!navigator.clipboard) return [told, ""];
+    return navigator.clipboard.writeText(window.location.href).then(
+      function () { return [badge ? "Copied: a link to these numbers" : "Copied: a link to this page", ""]; }, function () { return [told, ""]; }
+    );
   },
 
   // While the field holds a mistake, the last answer stays and steps back.
@@ -54,3 +74,12 @@ window.dash_clientside.poolscope = {
     return window.dash_clientside.poolscope.address(parts.join("&"));
   }
 };
+
+// A file beside a chart is of the snapshot that the chart is pinned to.
+document.addEventListener("click", function (event) {
+  var link = event.target.closest && event.target.closest("a.quiet-link[href*='/api/']");
+  var snap = new URLSearchParams(window.location.search).get("snap");
+  if (link && snap && link.href.indexOf("snap=") < 0) {
+    link.href += (link.href.indexOf("?") < 0 ? "?" : "&") + "snap=" + encodeURIComponent(snap);
+  }
+}, true);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from dashboard.commands.match_words import in_words, queue_in_words
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json
+from dashboard.commands.submission import not_followed, notes_of, read_submission
 from sim.errors import ExpressionError, InputError
 from sim.units import parse_size
 
@@ -72,7 +72,7 @@ def match(
     EXPRESSION may be - (read from standard input) or @FILE. Instead of one, a submit file (--submit), a queued job
     (--job) or the whole queue (--queue).
     """
-    from sim.analysis import PoolView, Request, analyse
+    from sim.analysis import PoolView, Queue, Request, analyse
 
     asked = [
         word
@@ -88,7 +88,7 @@ def match(
         raise InputError(
             f"{' and '.join(asked) or 'nothing'} given; expected one of EXPRESSION, --submit FILE, --job ID, --queue"
         )
-    submission = _submission(submit) if submit else None
+    submission = read_submission(submit) if submit else None
     request = Request(gpus=gpus, cpus=cpus, memory_mib=parse_size(memory), require_gpus=require_gpus)
     text = _text(expression) if expression is not None else ""
     if slots and (job or whole_queue):
@@ -96,7 +96,7 @@ def match(
     store = None if slots else _store(data)
     now, window = _stored(store) if store is not None else _slots(slots or Path())
     pool = PoolView.from_frames(now, window)
-    queue = None if store is None else _queue(store, pool)
+    queue = None if store is None else Queue.of_store(store, now, pool)
     if whole_queue:
         assert queue is not None
         _tell_queue(queue, pool, names=names, as_json=wants_json(as_json))
@@ -123,26 +123,13 @@ def match(
         click.echo(in_words(answer, ladders=ladders))
 
 
-def _submission(path: Path) -> Submission:
-    from sim.classads.submit import Files, read_submit
-
-    if str(path) == "-":
-        return read_submit(sys.stdin.read(_LONGEST + 1), where="standard input", environment=os.environ)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--submit {path}: can't be read as text ({error.__class__.__name__})") from error
-    return read_submit(text, where=str(path), files=Files.below(path.parent), environment=os.environ)
-
-
 def _tell_submission(
     submission: Submission, answers: list[tuple[Answer, int]], *, ladders: bool, as_json: bool
 ) -> None:
-    notes = [{"line": note.line, "command": note.command, "reason": note.reason} for note in submission.notes]
     if as_json:
         shapes = [{**_json(answer), "jobs": count} for answer, count in answers]
         first = shapes[0] if shapes else {}
-        print_json({**first, "jobs": submission.n_jobs, "shapes": shapes, "notes": notes})
+        print_json({**first, "jobs": submission.n_jobs, "shapes": shapes, "notes": notes_of(submission)})
         return
     parts = [
         f"{count} job{'s' * (count != 1)}: {in_words(answer, ladders=ladders)}"
@@ -150,8 +137,7 @@ def _tell_submission(
         else in_words(answer, ladders=ladders)
         for answer, count in answers
     ]
-    told = [f"line {note.line}: {note.command} {note.reason}" for note in submission.notes]
-    click.echo("\n\n".join([*parts, *(["not followed:\n  " + "\n  ".join(told)] if told else [])]))
+    click.echo("\n\n".join([*parts, *not_followed(submission)]))
 
 
 def _tell_queue(queue: Queue, pool: PoolView, *, names: bool, as_json: bool) -> None:
@@ -175,12 +161,6 @@ def _tell_queue(queue: Queue, pool: PoolView, *, names: bool, as_json: bool) -> 
         "impossible_jobs": sum(row.jobs for row in stuck),
         "impossible_gpus": sum(row.gpus for row in stuck),
     })  # fmt: skip
-
-
-def _queue(store: Store, pool: PoolView) -> Queue:
-    from sim.analysis import Queue
-
-    return Queue.from_frames(store.jobs(), store.read("priorities"), pool=pool)
 
 
 def _queued(store: Store, job_id: str) -> tuple[JobDescription, str]:

@@ -9,20 +9,31 @@ from typing import TYPE_CHECKING
 import click
 
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json, workers_option
+from dashboard.commands.submission import not_followed, notes_of, read_submission
+from sim.classads.request import Request
+from sim.errors import InputError
 from sim.units import format_duration, parse_size
 
 if TYPE_CHECKING:
+    from dashboard.commands.progress import Progress
+    from sim.classads.submit import Submission
     from sim.predict import Forecast
+    from sim.replication import Tell
 
 
 @click.command()
-@click.argument("expression")
+@click.argument("expression", required=False)
+@click.option(
+    "--submit", type=click.Path(path_type=Path), help="The jobs of a submit file, - for standard input."
+)
 @click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=0), help="request_gpus.")
 @click.option("--cpus", default=1.0, show_default=True, type=click.FloatRange(min=0), help="request_cpus.")
 @click.option("--memory", default="128 MB", show_default=True, help="request_memory.")
 @click.option("--require-gpus", default="", help="require_gpus: an expression on the device.")
 @click.option(
-    "--as", "submitter", default="newcomer", show_default=True, help="Submitter, as the negotiator names it."
+    "--as",
+    "submitter",
+    help="Submitter, as the negotiator names it: the file's accounting group and user, else a newcomer.",
 )
 @click.option(
     "--futures", default=100, show_default=True, type=click.IntRange(20, 10_000), help="Futures to draw."
@@ -31,46 +42,80 @@ if TYPE_CHECKING:
 @workers_option
 @shared
 def predict(
-    expression: str,
+    expression: str | None,
+    submit: Path | None,
     gpus: int,
     cpus: float,
     memory: str,
     require_gpus: str,
-    submitter: str,
+    submitter: str | None,
     futures: int,
     seed: int,
     workers: int | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Forecast the wait of a job with EXPRESSION as requirements.
+    """Forecast the wait of a job with EXPRESSION as requirements, or of the jobs of a submit file.
 
     A forecast that has nothing to stand on is refused, saying why.
     """
     from dashboard.commands.progress import Progress
-    from sim.classads.request import Request, job_ad
     from sim.predict import Basis
     from sim.predict import predict as forecast
     from sim.store import sample_path
 
-    ad = job_ad(expression, Request(gpus, cpus, parse_size(memory), require_gpus))
+    if (expression is None) == (submit is None):
+        raise InputError(
+            f"{'both' if submit else 'nothing'} given; expected one of EXPRESSION and --submit FILE"
+        )
+    if submit is not None:
+        submission = read_submission(submit)
+        shapes = [(shape.description, count) for shape, count in submission.shapes()]
+    else:
+        request = Request(gpus, cpus, parse_size(memory), require_gpus)
+        shapes, submission = [(request.describe(expression or ""), 1)], None
     path = data_to_read(data)
     basis = Basis.of("sample" if path == sample_path() else str(path))
-    with Progress(futures, "futures") as progress:
-        answer = forecast(
-            basis,
-            ad,
-            now=time.time(),
-            submitter=submitter,
-            futures=futures,
-            seed=seed,
-            workers=workers,
-            tell=progress,
-        )
+    answers = []
+    with Progress(futures * len(shapes), "futures") as progress:
+        for place, (job, count) in enumerate(shapes):
+            answer = forecast(
+                basis,
+                job.fixed().text,
+                now=time.time(),
+                submitter=submitter or job.account or "newcomer",
+                futures=futures,
+                seed=seed,
+                workers=workers,
+                tell=_after(place * futures, progress),
+            )
+            answers.append((answer, count))
     if wants_json(as_json):
-        print_json(answer.to_json())
+        print_json(_json(answers, submission))
     else:
-        click.echo(_words(answer))
+        parts = [
+            f"{count} job{'s' * (count != 1)}: {_words(answer)}" if len(answers) > 1 else _words(answer)
+            for answer, count in answers
+        ]
+        click.echo("\n\n".join([*parts, *not_followed(submission)]))
+
+
+def _after(before: int, progress: Progress) -> Tell:
+    """Tell the progress of one forecast after others."""
+
+    def tell(parts: float, done: int) -> None:
+        progress(before + parts, before + done)
+
+    return tell
+
+
+def _json(answers: list[tuple[Forecast, int]], submission: Submission | None) -> dict[str, object]:
+    """The first shape's forecast at the top, and of a submit file all of them."""
+    first = answers[0][0].to_json() if answers else {}
+    if submission is None:
+        return first
+    shapes = [{**answer.to_json(), "jobs": count} for answer, count in answers]
+    return {**first, "jobs": submission.n_jobs, "shapes": shapes, "notes": notes_of(submission)}
 
 
 def _words(answer: Forecast) -> str:

@@ -50,6 +50,10 @@ def seconds(value: float) -> str:
     return "not reached" if math.isnan(value) else format_duration(value)
 
 
+#: A quantile with fewer jobs behind it is shown, but greyed.
+FEW = 30
+
+
 def percent(share: float | None) -> str:
     """A share as text.
 
@@ -61,6 +65,19 @@ def percent(share: float | None) -> str:
     if share is None or math.isnan(share):
         return NONE
     return f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
+
+
+def number(value: float) -> str:
+    """A number that may be a mean.
+
+    Examples
+    --------
+    >>> number(12.0), number(0.25), number(12500.4), number(float("nan"))
+    ('12', '0.25', '12,500', '–')
+    """
+    if math.isnan(value):
+        return NONE
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
 
 
 def count(n: int, noun: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures import theme
+from dashboard.figures.labels import NONE, number
 from dashboard.figures.theme import Scheme
 from sim.units import format_duration
 
@@ -20,18 +21,18 @@ def differences(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
 
     Parameters
     ----------
-    frame : `comparison.paired`: scenario, measure, difference, low, high (of a group) [s], n_seeds
+    frame : `sim.sweep.Sweep.differences` of one group: variant, measure, mean, low, high [s], n
     """
     colours = theme.palette(scheme)
-    names = list(dict.fromkeys(frame["scenario"]))[::-1]
+    names = list(dict.fromkeys(frame["variant"]))[::-1]
     figure = theme.figure(scheme, height=110 + 58 * max(1, len(names)), hovermode="closest")
     for measure, (word, symbol, size) in MEASURES.items():
-        rows = frame[frame["measure"] == measure].set_index("scenario")
+        rows = frame[frame["measure"] == measure].set_index("variant")
         shift = -0.08 if measure == "p90_s" else -0.28
-        kept = [name for name in names if name in rows.index and math.isfinite(rows.loc[name, "difference"])]
+        kept = [name for name in names if name in rows.index and math.isfinite(rows.loc[name, "mean"])]
         values = rows.loc[kept]
         figure.add_scatter(
-            x=values["difference"].tolist(),
+            x=values["mean"].tolist(),
             y=[names.index(name) + shift for name in kept],
             mode="markers",
             name=f"{word} wait",
@@ -43,8 +44,8 @@ def differences(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": (values["high"] - values["difference"]).tolist(),
-                "arrayminus": (values["difference"] - values["low"]).tolist(),
+                "array": (values["high"] - values["mean"]).tolist(),
+                "arrayminus": (values["mean"] - values["low"]).tolist(),
                 "thickness": 2,
                 "width": 0,
             },
@@ -63,7 +64,7 @@ def differences(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
 def told(row: dict[object, float]) -> str:
     """A difference with its interval in words."""
     low, high = signed(row["low"]), signed(row["high"])
-    return f"{signed(row['difference'])} ({low} to {high})"
+    return f"{signed(row['mean'])} ({low} to {high})"
 
 
 def signed(seconds: float) -> str:
@@ -81,8 +82,32 @@ def signed(seconds: float) -> str:
     return f"+{format_duration(seconds)}" if seconds > 0 else format_duration(seconds)
 
 
+def signed_number(value: float) -> str:
+    """A difference of numbers.
+
+    Examples
+    --------
+    >>> signed_number(1.5), signed_number(-3.0), signed_number(0.0), signed_number(float("nan"))
+    ('+1.5', '−3', '±0', '–')
+    """
+    if math.isnan(value) or value == 0:
+        return "±0" if value == 0 else NONE
+    return f"{'+' if value > 0 else '−'}{number(abs(value))}"
+
+
+def signed_points(value: float) -> str:
+    """A difference of shares, in percentage points.
+
+    Examples
+    --------
+    >>> signed_points(0.021), signed_points(-0.005)
+    ('+2.1 points', '−0.5 points')
+    """
+    return NONE if math.isnan(value) else f"{signed_number(round(100 * value, 2))} points"
+
+
 def _ticks(frame: pd.DataFrame) -> dict[str, Sequence[object]]:
-    values = frame[["low", "high", "difference"]].to_numpy(dtype=float)
+    values = frame[frame["measure"].isin(MEASURES)][["low", "high", "mean"]].to_numpy(dtype=float)
     finite = values[~pd.isna(values)]
     most = float(max(1.0, abs(finite).max())) if finite.size else 60.0
     steps = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 7 * 86400)

@@ -178,11 +178,15 @@ def name_rows(figure: go.Figure, names: Sequence[str], scheme: Scheme, *, mono: 
         if mono
         else {"size": 12.5, "color": colours.text}
     )
-    for place, name in enumerate(names):
-        figure.add_annotation(
-            x=0, xref="paper", y=place + 0.5, yref="y", text=name, showarrow=False, font=font,
-            xanchor="left", yanchor="top", align="left", xshift=-2, yshift=-1,
-        )  # fmt: skip
+    written = [
+        {
+            "x": 0, "xref": "paper", "y": place + 0.5, "yref": "y", "text": name, "showarrow": False, "font": font,
+            "xanchor": "left", "yanchor": "top", "align": "left", "xshift": -2, "yshift": -1,
+        }
+        for place, name in enumerate(names)
+    ]  # fmt: skip
+    # All at once: plotly checks the ones there are again with each that is added.
+    figure.update_layout(annotations=[*figure.layout.annotations, *written])
     figure.update_yaxes(showticklabels=False, showgrid=False, range=[-0.5, max(len(names), 1) - 0.5])
 
 

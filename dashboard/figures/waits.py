@@ -15,6 +15,8 @@ from dashboard.figures.theme import Scheme
 OBSERVED, SIMULATED = "observed", "simulated"
 #: Groups that hold all classes; they stand above them.
 TOTALS = ("all jobs", "GPU jobs")
+#: Marks with fewer than `labels.FEW` jobs behind them; readable on both cards.
+GREY = "#868e96"
 
 
 def thin(curve: pd.DataFrame, *, points: int = 270) -> pd.DataFrame:
@@ -98,7 +100,7 @@ def _band(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
 
 
 def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go.Figure:
-    """A row per class: p50 a circle, p90 a diamond, joined; an open triangle where censoring hides one.
+    """A row per class: p50 a circle, p90 a diamond, joined; an open triangle where censoring hides one; grey if few jobs.
 
     Parameters
     ----------
@@ -139,6 +141,7 @@ def _quantile_marks(
     figure: go.Figure, rows: pd.DataFrame, name: str, *, prefix: str, shift: float, colour: str
 ) -> None:
     places = [place + shift for place in range(len(rows))]
+    few = (rows["n"] < labels.FEW).tolist()
     groups = [theme.literal(str(group)) for group in rows["group"]]
     p50, p90 = rows[f"{prefix}p50_s"].clip(lower=1.0), rows[f"{prefix}p90_s"].clip(lower=1.0)
     longest = rows[f"{prefix}longest_s"]
@@ -170,7 +173,7 @@ def _quantile_marks(
             legendgroup=name,
             showlegend=word == "p90",
             marker={
-                "color": colour,
+                "color": [GREY if thin else colour for thin in few],
                 "symbol": symbol,
                 "size": size,
                 "line": {"width": 2 if values is hidden else 0},
@@ -178,6 +181,13 @@ def _quantile_marks(
             customdata=[[group, labels.seconds(value)] for group, value in zip(groups, values, strict=True)],
             hovertemplate=_hover(word, name),
         )
+    if any(few):
+        # A legend entry would take the colour of the first marker.
+        figure.for_each_trace(lambda trace: trace.update(showlegend=False), {"legendgroup": name})
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=name, legendgroup=name, hoverinfo="skip",
+            marker={"color": colour, "symbol": "diamond", "size": 11},
+        )  # fmt: skip
 
 
 def _hover(word: str, name: str) -> str:

@@ -13,11 +13,12 @@ import pandas as pd
 from dash import ClientsideFunction, Dash, Input, Output, ctx, html
 
 from dashboard.columns import Column
-from dashboard.components import aria, chart_card, graph_size, page, scheme_of, table
+from dashboard.components import aria, chart_card, graph_size, link, page, scheme_of, table
 from dashboard.data import Data
 from dashboard.figures import containers as figures
 from dashboard.figures.labels import count, moment, seconds, span
 from dashboard.figures.theme import Scheme, blank
+from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.runs import Runs
@@ -81,7 +82,7 @@ def layout(**query: Any) -> dmc.Stack:
                     [
                         dmc.Title("Who can run which image", order=2, className="card-title"),
                         html.A(
-                            "CSV", href="/api/abilities.csv", className="quiet-link",
+                            "CSV", href=link("/api/abilities.csv"), className="quiet-link",
                             **aria(label="Who can run which image: CSV file"),
                         ),
                     ],
@@ -110,10 +111,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         spec = strategies_spec(data)
         entry = runs.find(spec)
         if ctx.triggered_id == "containers-cancel" and cancel and entry is not None:
-            runs.cancel(entry.id)
+            runs.cancel(entry.id, by=runner().cancels_as)
             entry = runs.find(spec)
         elif ctx.triggered_id == "containers-ask" and ask:
-            entry = runs.ask(spec)
+            entry = runs.ask(spec, owner=runner().name)
         return progressing.standing(entry, runs, ask=ASK, now=time.time())
 
     @app.callback(
@@ -245,7 +246,7 @@ def warm_up_content(event: Event, variant: str, scheme: Scheme) -> tuple[Any, ..
         for name, frame in frames.items()
     ]
     n = count(int(frames[BASE]["starts"].sum()), "start")
-    href = "/api/warm-up.csv?" + urlencode({"event": event, "variant": variant})
+    href = link("/api/warm-up.csv") + "?" + urlencode({"event": event, "variant": variant})
     return (
         figures.hits(frames, scheme), f"n={n} · {site}", shown[0],
         figures.start_ups(frames, scheme), f"{BASE} and {variant} · {site}", shown[1],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from dashboard.figures import inventory as figures
 from dashboard.figures.labels import count, moment, span
 from dashboard.figures.pool import STATE_WORDS
 from dashboard.figures.theme import Scheme
+from dashboard.pages.window import pinned
 from dashboard.validate import text
 from sim.analysis import Answer
 from sim.errors import ExpressionError, InputError
@@ -159,21 +159,25 @@ def register(app: Dash, data: Data) -> None:
         Output("inv-query", "data"),
         Input("inv-expression", "value"),
         Input("inv-state", "value"),
+        State("url", "search"),
     )
-    def show(expression: Any, state: Any) -> tuple[Any, ...]:
-        return content(data, expression, state)
+    def show(expression: Any, state: Any, search: Any) -> tuple[Any, ...]:
+        return content(pinned(data, search), expression, state)
 
     @app.callback(
         Output("inv-expression", "value"),
         Input({"type": "inv-relax", "clause": ALL}, "n_clicks"),
         State("inv-expression", "value"),
+        State("url", "search"),
         prevent_initial_call=True,
     )
-    def relax(clicks: list[int | None], expression: Any) -> Any:
+    def relax(clicks: list[int | None], expression: Any, search: Any) -> Any:
         asked = ctx.triggered_id
         if not isinstance(asked, dict) or not any(clicks):
             return no_update
-        return without(data, text(expression, "Expression", most=LONGEST), asked.get("clause"))
+        return without(
+            pinned(data, search), text(expression, "Expression", most=LONGEST), asked.get("clause")
+        )
 
     @app.callback(
         Output("inv-hours-graph", "figure"),
@@ -181,9 +185,10 @@ def register(app: Dash, data: Data) -> None:
         Output("inv-hours-caption", "children"),
         Output("inv-hours-table", "children"),
         Input("scheme", "data"),
+        State("url", "search"),
     )
-    def hours(scheme: str) -> tuple[Any, ...]:
-        return hours_content(data, scheme_of(scheme))
+    def hours(scheme: str, search: Any) -> tuple[Any, ...]:
+        return hours_content(pinned(data, search), scheme_of(scheme))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("inv-url", "children"), Input("inv-query", "data")
@@ -207,11 +212,14 @@ def content(data: Data, expression: Any, state: Any) -> tuple[Any, ...]:
     coverage = data.coverage()
     caption = f"{len(shown):,} of {count(len(devices), 'GPU')} · {moment(coverage.until)}, snapshot {coverage.snapshot}"
     told = numbers(shown, len(devices)) if len(shown) else emptied(devices, answer, asked)
-    return rows(shown), caption, told, None, asked.to_query()
+    # The rows as the grid takes them are made once; what is shown of them is picked by their place in the frame.
+    made = data.kept("inventory", lambda: rows(devices))
+    places = set(shown.index)
+    return [row for place, row in made if place in places], caption, told, None, asked.to_query()
 
 
-def rows(devices: pd.DataFrame) -> list[dict[str, Any]]:
-    """Devices as the grid takes them, the best first."""
+def rows(devices: pd.DataFrame) -> list[tuple[int, dict[str, Any]]]:
+    """Devices as the grid takes them, the best first, each after its index in the frame."""
     held = pd.DataFrame(
         {
             "model": tables.device_labels(devices),
@@ -227,14 +235,13 @@ def rows(devices: pd.DataFrame) -> list[dict[str, Any]]:
         ascending=[False, True, True, True],
         na_position="last",
     )
-    made: list[dict[str, Any]] = [
-        {
-            str(name): None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in held.to_dict("records")
+    # None where a value is missing: NaN is no JSON.
+    columns = [held[name].astype(object).where(held[name].notna(), None).tolist() for name in held]
+    names = [str(name) for name in held]
+    return [
+        (place, dict(zip(names, values, strict=True)))
+        for place, *values in zip(held.index.tolist(), *columns, strict=True)
     ]
-    return made
 
 
 def numbers(shown: pd.DataFrame, total: int) -> Any:

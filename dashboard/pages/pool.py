@@ -7,7 +7,7 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import ClientsideFunction, Dash, Input, Output, html
+from dash import ClientsideFunction, Dash, Input, Output, State, html
 
 from dashboard import tables
 from dashboard.columns import Column
@@ -81,11 +81,12 @@ def register(app: Dash, data: Data) -> None:
         Output("pool-supply-csv", "href"),
         Input("pool-window", "value"),
         Input("scheme", "data"),
+        State("url", "search"),
     )
-    def show(window: Any, scheme: str) -> tuple[Any, ...]:
+    def show(window: Any, scheme: str, search: Any) -> tuple[Any, ...]:
         chosen = windows.parse_choice(window)
         return (
-            *content(windows.over(data, chosen), scheme_of(scheme)),
+            *content(windows.over(windows.pinned(data, search), chosen), scheme_of(scheme)),
             link(f"/api/supply.csv?win={chosen}"),
         )
 

@@ -150,7 +150,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     def show(asked: dict[str, Any] | None, done: str, scheme: str, _error: Any) -> Any:
         if not asked:
             return [no_update] * len(Shown._fields)
-        return show_answer(data, runs, Question(**asked), done, scheme_of(scheme))
+        return show_answer(data, runs, Question.held(asked), done, scheme_of(scheme))
 
     @app.callback(*progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"))
     def follow(
@@ -159,7 +159,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         if not asked:
             return progressing.standing(None, runs, ask=ASK, now=time.time())
         return step(
-            data, runs, Question(**asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
+            data, runs, Question.held(asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
         )
 
     app.clientside_callback(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+from dashboard.validate import number, text, whole
 from sim.errors import InputError
 from sim.units import format_size, parse_size
 
@@ -42,6 +43,18 @@ class Question:
             memory_mib=_size(query.get("memory")),
         )
 
+    @classmethod
+    def held(cls, asked: object) -> Question:
+        """The question as the page keeps it in the browser; InputError for anything else, which anybody may post."""
+        if not isinstance(asked, dict):
+            raise InputError("the question: expected the one that the page holds")
+        return cls(
+            text(asked.get("expression"), "Requirements", most=LONGEST),
+            whole(asked.get("gpus"), "request_gpus", least=0, most=MOST["gpus"]),
+            whole(asked.get("cpus"), "request_cpus", least=0, most=MOST["cpus"]),
+            number(asked.get("memory_mib"), "request_memory", least=LEAST_MIB, most=MOST_MIB),
+        )
+
     def to_query(self) -> str:
         """The address of this question; what is at its default is left out.
 
@@ -57,7 +70,7 @@ class Question:
             said["cpus"] = str(self.cpus)
         if self.memory_mib != MEMORY_MIB:
             said["memory"] = f"{self.memory_mib:g}"
-        return urlencode(said, quote_via=quote)
+        return urlencode(said, quote_via=quote, errors="replace")
 
     @property
     def memory(self) -> str:
@@ -70,9 +83,9 @@ class Question:
         return f"{self.gpus} GPU{'s' * (self.gpus != 1)}, {self.cpus} CPU{'s' * (self.cpus != 1)}, {format_size(self.memory_mib)}"
 
 
-def read_memory(text: object) -> float:
+def read_memory(field: object) -> float:
     """The memory field in MiB; raises InputError with what is wrong."""
-    said = _one(text)
+    said = _one(field)
     if said is None or not said.strip():
         return MEMORY_MIB
     size = parse_size(said)
@@ -92,13 +105,13 @@ def _one(value: object) -> str | None:
 
 def _whole(value: object, *, least: int, most: int) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        number = int(value) if abs(value) < 1e9 else -1
+        found = int(value) if abs(value) < 1e9 else -1
     else:
         said = _one(value)
         if said is None or not said.strip().isdecimal() or len(said) > 9:
             return 1
-        number = int(said)
-    return number if least <= number <= most else 1
+        found = int(said)
+    return found if least <= found <= most else 1
 
 
 def _size(value: object) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import dash_mantine_components as dmc
+import pandas as pd
 from dash import Dash, Input, Output, State, ctx, dcc, html
 
-from dashboard import comparison
+from dashboard import comparison, tables
 from dashboard import spec as specs
 from dashboard.columns import Column
 from dashboard.components import (
@@ -31,6 +32,7 @@ from dashboard.figures.labels import NONE, count, seconds
 from dashboard.figures.theme import Scheme, blank
 from dashboard.identity import runner
 from dashboard.pages import progressing
+from dashboard.pages.containers import strategies_content
 from dashboard.pages.waits import replayed
 from dashboard.runs import Entry, Runs, is_id
 from dashboard.tables import ALL, GPU
@@ -138,6 +140,9 @@ def content(data: Data, runs: Runs, name: str, scheme: Scheme) -> tuple[Any, ...
     entry = runs.get(name)
     if entry is None or entry.status != "done":
         return {"display": "none"}, blank(scheme), {}, "", None, inputs(entry, runs)
+    if entry.spec.get("kind") == "strategies":
+        figure, told, shown, style = strategies_content(data, runs, name, scheme)
+        return {}, figure, style, told, shown, inputs(entry, runs)
     if entry.spec.get("kind") == "probe":
         rungs, probes = runs.frame(name, "rungs"), runs.frame(name, "probes")
         own = probes[probes["label"] == "as asked"]
@@ -154,19 +159,8 @@ def content(data: Data, runs: Runs, name: str, scheme: Scheme) -> tuple[Any, ...
         shown = table(rungs, columns, caption="Waits by rung")
     elif entry.spec.get("kind") == "scenario":
         waits = runs.frame(name, "waits")
-        means = (
-            waits.groupby("group", sort=False)[
-                ["n", "n_censored", "p90_s", "p50_s", "mean_s", "p99_s", "longest_s"]
-            ]
-            .mean()
-            .reset_index()
-        )
-        empty = {f"sim_{key}": float("nan") for key in ("mean_s", "p50_s", "p90_s", "p99_s", "longest_s")}
-        figure = figures.by_class(
-            means.assign(n=means["n"].round().astype(int), sim_n=0, sim_n_censored=0, **empty),
-            scheme,
-            name=figures.SIMULATED,
-        )
+        means = _means(waits)
+        figure = figures.by_class(means, scheme, name=figures.SIMULATED)
         told = f"means over {count(int(waits['seed'].nunique()), 'seed')} from {waits['seed'].min()}"
         shown = _waits(means)
     else:
@@ -193,6 +187,16 @@ def content(data: Data, runs: Runs, name: str, scheme: Scheme) -> tuple[Any, ...
         ]
         shown = table(both, columns, caption="Waits by class")
     return {}, figure, graph_size(figure), told, shown, inputs(entry, runs)
+
+
+def _means(waits: pd.DataFrame) -> pd.DataFrame:
+    """Waits of a scenario's classes, means over its seeds, as `tables.compare_waits` has them."""
+    kept = waits[waits["by"].isin(["all", "gpu", "class"])]
+    groups = kept["group"].where(kept["by"] == "class", kept["by"].map({"all": ALL, "gpu": GPU}))
+    measures = ["n", "n_censored", "p90_s", "p50_s", "mean_s"]
+    means = kept.groupby(groups, sort=False)[measures].mean().rename_axis("group").reset_index()
+    means = means.assign(n=means["n"].round().astype(int), p99_s=float("nan"), longest_s=float("nan"))
+    return tables.compare_waits(means, None)
 
 
 def _waits(means: Any) -> Any:

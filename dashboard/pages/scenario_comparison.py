@@ -10,16 +10,19 @@ import dash_mantine_components as dmc
 import pandas as pd
 from dash import Output, dcc, html
 
-from dashboard import comparison
+from dashboard import tables
 from dashboard.columns import Column
 from dashboard.components import aria, graph_size, link, notice, progress, status_badge, table
 from dashboard.figures import scenarios as figures
 from dashboard.figures import waits as wait_figures
-from dashboard.figures.labels import NONE, count, seconds
-from dashboard.figures.scenarios import signed
+from dashboard.figures.labels import count, number, percent, seconds
+from dashboard.figures.scenarios import signed, signed_number, signed_points
 from dashboard.figures.theme import Scheme, blank
 from dashboard.runs import Entry, Runs
 from dashboard.spec import scenario_title
+from dashboard.tables import ALL, GPU
+from sim import scenario
+from sim.sweep import Outcome, Sweep, Variant
 from sim.units import format_duration
 
 
@@ -117,31 +120,50 @@ def _how(entry: Entry, runs: Runs, now: float) -> Any:
 
 
 @lru_cache(maxsize=64)
-def waits_of(runs: Runs, name: str) -> pd.DataFrame:
-    """Waits of a done scenario by seed and group; they never change."""
-    return runs.frame(name, "waits")
+def outcomes(runs: Runs, name: str) -> dict[int, Outcome]:
+    """What a done scenario gave by seed; it never changes."""
+    told: dict[int, Outcome] = {}
+    waits = {seed: rows for seed, rows in runs.frame(name, "waits").groupby("seed")}  # noqa: C416 - dict() would ask for keys
+    for row in runs.frame(name, "totals").to_dict("records"):
+        seed = int(row.pop("seed"))
+        rows = waits[seed].drop(columns="seed").to_dict("records") if seed in waits else []
+        told[seed] = Outcome.of_json({"waits": rows, "totals": row})
+    return told
 
 
-def compare(runs: Runs, compared: Sequence[str], group: str) -> pd.DataFrame:
-    """`comparison.paired` of every compared scenario that is done with the first: scenario, run, …, base of n_seeds."""
+def swept(runs: Runs, compared: Sequence[str]) -> Sweep | None:
+    """The compared scenarios as a sweep, those that aren't done yet left out; None until the first, the base, is done."""
+    found = {name: runs.get(name) for name in compared}
     done = [
         entry
-        for name in compared
-        if (entry := runs.get(name)) is not None
-        and entry.status == "done"
-        and entry.spec.get("kind") == "scenario"
+        for entry in found.values()
+        if entry is not None and entry.status == "done" and entry.spec.get("kind") == "scenario"
     ]
-    if not done or done[0].id != (compared[0] if compared else None):
-        return pd.DataFrame()
+    if not done or done[0].id != compared[0]:
+        return None
     titles = _titles(done)
-    base = waits_of(runs, done[0].id)
-    parts = [
-        comparison.paired(base, waits_of(runs, entry.id), group).assign(
-            scenario=titles[entry.id], run=entry.id
-        )
-        for entry in done[1:]
+    variants = [
+        Variant(titles[entry.id], (), scenario.parse(entry.spec["content"], where=f"run {entry.id}"))
+        for entry in done
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    held = {
+        (place, seed): outcome
+        for place, entry in enumerate(done)
+        for seed, outcome in outcomes(runs, entry.id).items()
+    }
+    return Sweep(variants, sorted({seed for _, seed in held}), runs.folder, outcomes=held)
+
+
+def compare(runs: Runs, compared: Sequence[str]) -> pd.DataFrame:
+    """`Sweep.differences` of the compared scenarios: variant, by, group, measure, mean, low, high, n; empty until two are done."""
+    sweep = swept(runs, compared)
+    return pd.DataFrame() if sweep is None else sweep.differences()
+
+
+def means_of(runs: Runs, compared: Sequence[str]) -> pd.DataFrame:
+    """`Sweep.means` of the compared scenarios; columns as `compare`."""
+    sweep = swept(runs, compared)
+    return pd.DataFrame() if sweep is None else sweep.means()
 
 
 def _titles(entries: Sequence[Entry]) -> dict[str, str]:
@@ -153,102 +175,110 @@ def _titles(entries: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def show_comparison(runs: Runs, compared: Sequence[str], group: str, scheme: Scheme) -> Compared:
+def show_comparison(runs: Runs, compared: Sequence[str], scheme: Scheme) -> Compared:
     """Both charts; hidden until the base and another scenario are done."""
-    frame = compare(runs, compared, group)
-    if frame.empty:
+    links = [f"{link(f'/api/{name}.csv')}?cmp={','.join(compared)}" for name in ("compare", "scenarios")]
+    sweep = swept(runs, compared)
+    if sweep is None or len(sweep.variants) < 2:
         empty = blank(scheme)
         return Compared(
-            {"display": "none"},
-            empty,
-            {},
-            "",
-            None,
-            link("/api/compare.csv"),
-            empty,
-            {},
-            "",
-            None,
-            link("/api/scenarios.csv"),
-        )
-    made = figures.differences(frame, scheme)
-    means = means_of(runs, compared, group)
-    curves = wait_figures.by_class(means, scheme, name=wait_figures.SIMULATED)
-    seeds = int(frame["n_seeds"].max())
+            {"display": "none"}, empty, {}, "", None, links[0], empty, {}, "", None, links[1]
+        )  # fmt: skip
+    differences, means = sweep.differences(), sweep.means()
+    group = "gpu" if (means["group"] == "gpu").any() else "all"
+    own = differences[differences["group"] == group]
+    made, quantiles = figures.differences(own, scheme), _quantiles(sweep, group)
+    curves = wait_figures.by_class(quantiles, scheme, name=wait_figures.SIMULATED)
+    seeds = count(int(differences["n"].max()), "seed")
+    jobs = GPU if group == "gpu" else ALL
     return Compared(
         {},
         made,
         graph_size(made),
-        f"{group}, {count(seeds, 'seed')} in common, 95 % intervals of the mean difference{_hidden(frame)}",
-        _table(frame),
-        link("/api/compare.csv") + "?cmp=" + ",".join(compared),
+        f"{jobs}, {seeds} in common, 95 % intervals of the mean difference{_hidden(own)}",
+        _table(differences, means, group),
+        links[0],
         curves,
         graph_size(curves),
-        f"{group}, mean over {count(seeds, 'seed')}",
-        _means_table(means),
-        link("/api/scenarios.csv") + "?cmp=" + ",".join(compared),
+        f"{jobs}, means over the seeds, the base first in the table",
+        _means_table(quantiles),
+        links[1],
     )
 
 
-def _hidden(frame: pd.DataFrame) -> str:
+def _hidden(differences: pd.DataFrame) -> str:
     """A word about quantiles that lie beyond the record, and so have no difference."""
-    lost = frame[frame["difference"].isna() & frame["measure"].isin(["p90_s", "p50_s"])]["measure"].unique()
+    lost = differences[differences["mean"].isna() & differences["measure"].isin(["p90_s", "p50_s"])]
+    names = lost["measure"].unique()
     return (
-        f"; {' and '.join(name.removesuffix('_s') for name in lost)} beyond the record" if len(lost) else ""
+        f"; {' and '.join(name.removesuffix('_s') for name in names)} beyond the record" if len(names) else ""
     )
 
 
-def means_of(runs: Runs, compared: Sequence[str], group: str) -> pd.DataFrame:
-    """Each done scenario's quantiles, as `tables.compare_waits` has classes."""
-    entries = [entry for name in compared if (entry := runs.get(name)) is not None and entry.status == "done"]
-    entries = [entry for entry in entries if entry.spec.get("kind") == "scenario"]
-    if not entries:
-        return pd.DataFrame()
-    titles, rows = _titles(entries), []
-    for entry in entries:
-        held = waits_of(runs, entry.id)
-        part = held[held["group"] == group]
-        row = {
-            name: float(part[name].mean()) if len(part) else float("nan")
-            for name in ("mean_s", "p50_s", "p90_s", "p99_s", "longest_s")
-        }
+def _quantiles(sweep: Sweep, group: str) -> pd.DataFrame:
+    """Each scenario's mean quantiles, as `tables.compare_waits` has classes."""
+    rows = sweep.waits()
+    held = rows[rows["group"] == group].groupby("variant")[["n", "n_censored", "p50_s", "p90_s", "mean_s"]]
+    names = [variant.name for variant in sweep.variants]
+    observed = held.mean().reindex(names).rename_axis("group").reset_index()
+    observed["n"] = observed["n"].fillna(0).round().astype(int)
+    return tables.compare_waits(observed.assign(p99_s=float("nan"), longest_s=float("nan")), None)
+
+
+#: What the table of differences shows: a measure, its words, and how its values are written.
+_MEASURES = {
+    "p90_s": ("p90 wait", seconds, signed),
+    "p50_s": ("p50 wait", seconds, signed),
+    "mean_s": ("mean wait", seconds, signed),
+    "never_started": ("jobs that never started", number, signed_number),
+    "goodput": ("goodput", percent, signed_points),
+    "evictions": ("evictions", number, signed_number),
+    "gpu_s": ("GPU time of jobs that ended well", seconds, signed),
+}
+
+
+def _table(differences: pd.DataFrame, means: pd.DataFrame, group: str) -> Any:
+    """Base, scenario, and what lies between them, for the waits of a group and for the whole run."""
+    held = means[means["group"].isin([group, "run"])].set_index(["variant", "measure"])["mean"]
+    base = means["variant"].iloc[0]
+    rows: list[dict[str, Any]] = []
+    for row in differences[differences["group"].isin([group, "run"])].to_dict("records"):
+        if row["measure"] not in _MEASURES:
+            continue
+        words, plain, sign = _MEASURES[row["measure"]]
         rows.append(
             {
-                "group": titles[entry.id],
-                "n": int(part["n"].max()) if len(part) else 0,
-                "n_censored": float(part["n_censored"].mean()),
-                **row,
+                "order": list(_MEASURES).index(row["measure"]),
+                "scenario": row["variant"],
+                "measure": words,
+                "base": plain(held[base, row["measure"]]),
+                "value": plain(held[row["variant"], row["measure"]]),
+                "difference": sign(row["mean"]),
+                "low": sign(row["low"]),
+                "high": sign(row["high"]),
+                "seeds": row["n"],
             }
         )
-    frame = pd.DataFrame(rows)
-    return frame.assign(
-        sim_n=0,
-        sim_n_censored=0,
-        **{f"sim_{name}": float("nan") for name in ("mean_s", "p50_s", "p90_s", "p99_s", "longest_s")},
-    )
-
-
-def _table(frame: pd.DataFrame) -> Any:
     columns = [
         Column("scenario", "Scenario"),
-        Column("measure", "Measure", lambda name: str(name).removesuffix("_s")),
-        Column("base", "base", seconds, number=True),
-        Column("value", "scenario", seconds, number=True),
-        Column("difference", "difference", signed, number=True),
-        Column("low", "from", signed, number=True),
-        Column("high", "to", signed, number=True),
-        Column("n_seeds", "seeds", str, number=True),
+        Column("measure", "Measure"),
+        Column("base", "base", number=True),
+        Column("value", "scenario", number=True),
+        Column("difference", "difference", number=True),
+        Column("low", "from", number=True),
+        Column("high", "to", number=True),
+        Column("seeds", "seeds", number=True),
     ]
+    frame = pd.DataFrame(rows, columns=["order", *(column.name for column in columns)])
+    frame = frame.sort_values(["scenario", "order"], ignore_index=True)
     return table(frame, columns, caption="Differences from the base")
 
 
 def _means_table(frame: pd.DataFrame) -> Any:
     columns = [
         Column("group", "Scenario"),
-        Column("n", "n", str, number=True),
-        Column(
-            "n_censored", "never started, mean", lambda v: NONE if pd.isna(v) else f"{v:.1f}", number=True
-        ),
+        Column("n", "n", number=True),
+        Column("n_censored", "never started, mean", number, number=True),
         Column("p90_s", "p90", seconds, number=True),
         Column("p50_s", "p50", seconds, number=True),
         Column("mean_s", "mean", seconds, number=True),

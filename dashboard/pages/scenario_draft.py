@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 
 from dashboard.runs import is_id
@@ -45,9 +46,26 @@ def levers() -> tuple[Lever, ...]:
     return _LEVERS
 
 
-def adjustable() -> bool:
-    """Whether the scenario format knows changes of machines and jobs (`pool.adjust`, `workload.adjust`)."""
-    return "adjust" in type(Scenario().pool).model_fields
+#: What may be added without looking it up: model as ads name it, capability, memory as it is sold. What the pool has itself
+#: is offered beside it, with what its own ads say.
+CATALOGUE = {
+    "NVIDIA A100-SXM4-80GB": (8.0, "80 GB"),
+    "NVIDIA A40": (8.6, "48 GB"),
+    "NVIDIA GeForce RTX 4090": (8.9, "24 GB"),
+    "NVIDIA H100 80GB HBM3": (9.0, "80 GB"),
+    "NVIDIA H200": (9.0, "141 GB"),
+    "NVIDIA L40S": (8.9, "48 GB"),
+}
+
+
+def models(devices: pd.DataFrame) -> dict[str, tuple[float, str]]:
+    """Models that may be added, with capability and memory: those of the frame "devices" and those of the catalogue."""
+    known = devices.dropna(subset=["model", "capability", "memory_mib"]).drop_duplicates("model")
+    own = {
+        str(row["model"]): (float(row["capability"]), f"{row['memory_mib']:.0f} MB")
+        for row in known.to_dict("records")
+    }
+    return dict(sorted({**CATALOGUE, **own}.items()))
 
 
 def base(source: str, name: str, *, seeds: int = 20) -> dict[str, Any]:
@@ -151,7 +169,10 @@ def drop_site(content: Mapping[str, Any], site: str) -> dict[str, Any]:
     return put(
         content,
         "pool.adjust",
-        [*(get(content, "pool.adjust") or ()), {"drop": f'GLIDEIN_Site == "{quoted}"'}],
+        [
+            *(get(content, "pool.adjust") or ()),
+            {"drop": f'(GLIDEIN_Site ?: GLIDEIN_ResourceName) == "{quoted}"'},
+        ],
     )
 
 

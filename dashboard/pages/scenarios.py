@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -15,7 +16,6 @@ from dashboard.pages import scenario_draft as draft
 from dashboard.pages.scenario_comparison import Compared, show_comparison, told_runs
 from dashboard.runs import Runs
 from dashboard.spec import scenario_spec
-from dashboard.tables import GPU
 from dashboard.validate import number, one_of, text, whole
 from sim.errors import InputError, PoolscopeError
 
@@ -107,24 +107,29 @@ def _written(value: Any) -> str:
 
 
 def _changes() -> list[Any]:
-    """Further machines, a lost site, more jobs: where the scenario format knows them."""
-    style = {} if draft.adjustable() else {"display": "none"}
+    """Further machines, a lost site, more jobs: each button writes one more change into the file."""
+    model = "NVIDIA L40S"
+    capability, memory = draft.CATALOGUE[model]
     return [
         html.Div(
             [
-                dmc.NumberInput(id="sc-add-gpus", label="Add GPUs", value=16, min=1, max=10_000, allowDecimal=False, className="control"),
-                dmc.TextInput(id="sc-add-model", label="of model", value="NVIDIA A100-SXM4-80GB", className="control-model"),
-                dmc.NumberInput(id="sc-add-capability", label="capability", value=8.0, min=1, max=99, decimalScale=1, className="control"),
-                dmc.TextInput(id="sc-add-memory", label="memory each", value="80 GB", className="control"),
+                dmc.NumberInput(id="sc-add-gpus", label="Add GPUs", value=8, min=1, max=10_000, allowDecimal=False, className="control"),
+                dmc.Autocomplete(id="sc-add-model", label="of model", value=model, data=list(draft.CATALOGUE), debounce=300, className="control-model"),
+                dmc.NumberInput(id="sc-add-capability", label="capability", value=capability, min=1, max=99, decimalScale=1, className="control"),
+                dmc.TextInput(id="sc-add-memory", label="memory each", value=memory, className="control"),
                 dmc.Button("Add them", id="sc-add", variant="default", size="sm"),
-                dmc.TextInput(id="sc-drop-site", label="Lose the site", value="", className="control"),
+            ],
+            className="controls changes",
+        ),
+        html.Div(
+            [
+                dmc.Select(id="sc-drop-site", label="Lose the site", data=[], value=None, placeholder="none", className="control-model"),
                 dmc.Button("Drop it", id="sc-drop", variant="default", size="sm"),
                 dmc.NumberInput(id="sc-scale", label="Times as many jobs", value=2, min=0.1, max=100, decimalScale=2, className="control"),
                 dmc.Button("Scale", id="sc-scale-do", variant="default", size="sm"),
             ],
             className="controls changes",
-            style=style,
-        )
+        ),
     ]  # fmt: skip
 
 
@@ -154,7 +159,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         State({"type": "sc-lever", "key": ALL}, "id"),
     )
     def edit(written: Any, values: list[Any], checks: list[Any], *rest: Any) -> Any:
-        changes, names = rest[5:11], [one_of(name.get("key"), "field", kinds) for name in rest[11]]
+        changes, names = rest[5:11], _keys(rest[11], kinds)
         by, clones = ctx.triggered_id, rest[4]
         if isinstance(by, dict) and by.get("type") == "sc-clone" and not any(clones):
             return no_update, no_update, [no_update] * len(values), [no_update] * len(checks)
@@ -181,6 +186,8 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
                 for name, value in zip(names, new, strict=True)
             ],
         )
+
+    _register_offers(app, data)
 
     @app.callback(
         Output("sc-compared", "data"),
@@ -231,11 +238,37 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     )
     def show(_state: Any, scheme: str, held: Any) -> Compared:
         compared = draft.parse_compared({"cmp": ",".join(map(str, held)) if isinstance(held, list) else ""})
-        return show_comparison(runs, compared, GPU, scheme_of(scheme))
+        return show_comparison(runs, compared, scheme_of(scheme))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("sc-url", "children"), Input("sc-query", "data")
     )
+
+
+def _keys(names: Any, kinds: Collection[str]) -> list[str]:
+    """The keys of the form's fields, as the page has them."""
+    if not isinstance(names, list) or not all(isinstance(name, dict) for name in names):
+        raise InputError("the form's fields: expected those of the page")
+    return [one_of(name.get("key"), "field", kinds) for name in names]
+
+
+def _register_offers(app: Dash, data: Data) -> None:
+    """Wire what the form offers: the models and sites of the pool."""
+
+    @app.callback(
+        Output("sc-add-model", "data"),
+        Output("sc-add-capability", "value"),
+        Output("sc-add-memory", "value"),
+        Output("sc-drop-site", "data"),
+        Input("sc-add-model", "value"),
+    )
+    def offer(model: Any) -> Any:
+        if data.is_empty():
+            return no_update, no_update, no_update, no_update
+        devices = data.devices()
+        known = draft.models(devices)
+        capability, memory = known.get(model if isinstance(model, str) else "", (no_update, no_update))
+        return list(known), capability, memory, sorted(devices["site"].dropna().unique())
 
 
 def change(
@@ -273,6 +306,8 @@ def change(
             memory=text(memory, "memory each", most=20),
         )
     if by == "sc-drop":
+        if not site:
+            raise InputError("Lose the site: choose one first")
         return draft.drop_site(content, text(site, "Lose the site", most=80))
     if by == "sc-scale-do":
         return draft.scale_jobs(content, number(factor, "Times as many jobs", least=0.01, most=100))

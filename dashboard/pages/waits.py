@@ -62,7 +62,7 @@ def layout(**query: Any) -> dmc.Stack:
             "p90 and p50 by class",
             height=420,
             csv="/api/waits-by-class.csv",
-            note="Diamond: p90. Circle: p50. Open triangle: p90 lies beyond the record, so many still waited at its end.",
+            note="Diamond: p90. Circle: p50. Open triangle: p90 lies beyond the record, so many still waited at its end. Grey: fewer than 30 jobs.",
         ),
         html.Div(id="waits-url", hidden=True),
         dcc.Store(
@@ -79,19 +79,24 @@ def _window_note(window: Window | None) -> Any:
     return notice("A window of the past", words, html.A("Show the latest", href=link("/waits")))
 
 
-def within(data: Data, span: Any) -> Data:
-    """The data of the window that the page was opened with; its own without one."""
+def within(data: Data, span: Any, search: Any = None) -> Data:
+    """The data of the window that the page was opened with, or as of the snapshot of its address; the latest without either."""
     said = span if isinstance(span, list) and len(span) == 2 else [None, None]
     window = windows.parse_span(dict(zip(("since", "until"), said, strict=True)))
-    return data if window is None else data.over(window)
+    return windows.pinned(data, search) if window is None else data.over(window)
 
 
 def register(app: Dash, data: Data, runs: Runs) -> None:
     """Wire the page."""
 
-    @app.callback(Output("waits-class", "data"), Input("waits-class", "id"), State("waits-span", "data"))
-    def fill(_start: str, asked: Any) -> list[str]:
-        here = within(data, asked)
+    @app.callback(
+        Output("waits-class", "data"),
+        Input("waits-class", "id"),
+        State("waits-span", "data"),
+        State("url", "search"),
+    )
+    def fill(_start: str, asked: Any, search: Any) -> list[str]:
+        here = within(data, asked, search)
         return [ALL] if here.jobs().empty else here.waits()["group"].tolist()
 
     @app.callback(*progressing.outputs("waits"), *progressing.inputs("waits"))
@@ -118,9 +123,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("waits-done", "data"),
         Input("scheme", "data"),
         State("waits-span", "data"),
+        State("url", "search"),
     )
-    def show(group: str, done: str, scheme: str, asked: Any) -> tuple[Any, ...]:
-        here = within(data, asked)
+    def show(group: str, done: str, scheme: str, asked: Any, search: Any) -> tuple[Any, ...]:
+        here = within(data, asked, search)
         # A replay is of the whole record: beside the jobs of other days it would say nothing.
         return content(here, runs, group, done if here is data else "", scheme_of(scheme))
 

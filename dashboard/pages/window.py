@@ -1,10 +1,15 @@
-"""The window of a page in its address: `?win=24h|7d|30d`, or `?since=2026-11-16&until=2026-11-23` as reports link to it."""
+"""The window of a page in its address.
+
+`?win=24h|7d|30d`; or `?since=2026-11-16&until=2026-11-23`, as reports link to it; `&snap=ID` is what a shared link stands on, so
+that it shows the same numbers next month.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from urllib.parse import parse_qs
 
 import pandas as pd
 
@@ -18,6 +23,7 @@ CHOICES = {
 USUAL = "7d"
 LONGEST = pd.Timedelta(days=400)
 
+_SNAP = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -30,6 +36,24 @@ def parse_choice(value: object) -> str:
     ('24h', '7d', '7d')
     """
     return value if isinstance(value, str) and value in CHOICES else USUAL
+
+
+def parse_snap(search: object) -> str | None:
+    """The snapshot that an address is pinned to; None for the latest.
+
+    Examples
+    --------
+    >>> parse_snap("?win=24h&snap=20261124T163441Z-4c729d"), parse_snap("?snap=latest"), parse_snap("?snap=../x"), parse_snap(5)
+    ('20261124T163441Z-4c729d', None, None, None)
+    """
+    said = parse_qs(search.lstrip("?")).get("snap", ["latest"])[-1] if isinstance(search, str) else "latest"
+    return said if said != "latest" and _SNAP.fullmatch(said) else None
+
+
+def pinned(data: Data, search: object) -> Data:
+    """The data as they stood at the snapshot of an address; the latest without one, or with one that is not there."""
+    name = parse_snap(search)
+    return (data.as_of(name) if name else None) or data
 
 
 def over(data: Data, choice: object) -> Data:

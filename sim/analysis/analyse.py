@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,11 @@ def analyse(
         )
     found = Found(truth)
     verdict = found.verdict
+    blocked_by = found.blocked_by if verdict == "blocked" else ""
+    submitter = submitter or job.account
+    refusal = queue.allowance.refusal(job, submitter) if queue and verdict in {"free", "busy"} else None
+    if refusal is not None:
+        verdict, blocked_by = "blocked", refusal[0]
     ahead = ahead_of(truth, queue, submitter, with_names=with_names) if verdict == "free" and queue else None
     if ahead is not None and ahead.takes_all:
         verdict = "outranked"
@@ -71,8 +77,8 @@ def analyse(
     return Answer(
         expression=asked if isinstance(asked, str) else job.expression,
         verdict=verdict,
-        sentence=_sentence(verdict, found),
-        machines=found.machine_names(truth.drained, found.drained),
+        sentence=_sentence(verdict, found, refusal[1] if refusal else ""),
+        machines=found.drained_names,
         gpus=found.counts,
         by_model=found.by_model(),
         clauses=tuple(_clauses(truth, found)),
@@ -85,6 +91,7 @@ def analyse(
         rewrites=tuple(find_rewrites(truth)),
         ladders=ladders,
         ahead=ahead.groups if ahead is not None else (),
+        blocked_by=blocked_by,
     )
 
 
@@ -134,6 +141,25 @@ class Found:
         return "impossible"
 
     @property
+    def blocked_by(self) -> str:
+        """What blocks a job whose clauses hold somewhere: the machines' policy, their retirement, or that they are gone."""
+        if not self._any(self.truth.drained, self.refused):
+            return "gone"
+        return "retirement" if self.retiring == self._refused_machines else "policy"
+
+    @cached_property
+    def retiring(self) -> int:
+        """Groups of machines that refuse the job only because of the time."""
+        samples = self.truth.fleet.kinds(self.truth.names).samples
+        return sum(
+            self.truth.takes_at(int(samples[number]), 0.0) for number in np.flatnonzero(self.refused).tolist()
+        )
+
+    @property
+    def _refused_machines(self) -> int:
+        return int(self.refused.sum())
+
+    @property
     def was_seen(self) -> bool:
         """Whether a machine of the window matched."""
         seen = self.truth.seen
@@ -149,13 +175,16 @@ class Found:
         """The names of the machines of these groups."""
         return groups.fleet.machines_of(groups.views(matching))
 
-    @property
+    @cached_property
+    def drained_names(self) -> tuple[str, ...]:
+        """The names of the machines that match if drained."""
+        return self.machine_names(self.truth.drained, self.drained)
+
+    @cached_property
     def hosts(self) -> Counts:
         """Machines instead of GPUs."""
         truth = self.truth
-        now, drained = (
-            self.machine_names(g, m) for g, m in ((truth.now, self.now), (truth.drained, self.drained))
-        )
+        now, drained = self.machine_names(truth.now, self.now), self.drained_names
         if truth.seen is None:
             return Counts(len(now), len(drained), None)
         matching = self._matching(truth.seen, truth.devices(truth.seen.fleet))
@@ -174,12 +203,13 @@ class Found:
         """The devices that match if drained, by what is with them now, and those whose machine refuses the job."""
         truth, fleet, groups = self.truth, self.truth.fleet, self.truth.drained
         group = groups.view_group[fleet.device_view]
-        marked = np.append(self.drained, False)[group] & self.suits[fleet.device_kind]
-        found = groups.numbers(self.drained, self.suits)
+        rows = np.flatnonzero(np.append(self.drained, False)[group] & self.suits[fleet.device_kind])
+        numbers = fleet.device_number[rows]
+        found, idle, going = (np.zeros(fleet.n_numbers, dtype=bool) for _ in range(3))
+        found[numbers] = True
+        idle[numbers[fleet.device_free[rows]]] = True
+        going[numbers[fleet.draining[fleet.device_view[rows]]]] = True
         free = truth.now.numbers(self.now, self.suits)
-        idle, going = np.zeros_like(found), np.zeros_like(found)
-        idle[fleet.device_number[marked & fleet.device_free]] = True
-        going[fleet.device_number[marked & fleet.draining[fleet.device_view]]] = True
         rest = found & ~free
         told = {
             "free": free, "claimed": rest & ~idle & ~going, "no_room": rest & idle & ~going, "draining": rest & going,
@@ -196,32 +226,23 @@ class Found:
     def by_model(self) -> pd.DataFrame:
         """The devices by family: now, if drained, in the window."""
         truth = self.truth
-        sides = [
-            ("now", truth.now, self.now, self.suits),
-            ("drained", truth.drained, self.drained, self.suits),
-        ]
+        now, drained = (
+            truth.fleet.families(groups.by_kind(matching, self.suits))
+            for groups, matching in ((truth.now, self.now), (truth.drained, self.drained))
+        )
+        seen: Counter[str] = Counter()
         if truth.seen is not None:
             suits = truth.devices(truth.seen.fleet)
-            sides += [("seen", truth.drained, self.drained, self.suits),
-                      ("seen", truth.seen, self._matching(truth.seen, suits), suits)]  # fmt: skip
-        counted: dict[str, Counter[str]] = {column: Counter() for column in ("now", "drained", "seen")}
-        known = np.zeros(truth.fleet.n_numbers, dtype=bool)
-        for column, groups, matching, picked in sides:
-            marked = groups.numbers(matching, picked)
-            if column == "seen":
-                marked, known = marked & ~known, known | marked
-            counted[column] += groups.fleet.count_families(marked)
-        names = sorted(set().union(*counted.values()))
-        frame = pd.DataFrame(
-            [{"model": name, **{column: count[name] for column, count in counted.items()}} for name in names],
-            columns=["model", "now", "drained", "seen"],
-        )
-        return frame.sort_values(
-            ["drained", "seen", "model"], ascending=[False, False, True], ignore_index=True
-        )
+            known = truth.drained.numbers(self.drained, self.suits)
+            before = truth.seen.numbers(self._matching(truth.seen, suits), suits) & ~known
+            seen = drained + truth.seen.fleet.count_families(before)
+        names = sorted({*now, *drained, *seen}, key=lambda name: (-drained[name], -seen[name], name))
+        columns = {"model": names, **{column: [count[name] for name in names] for column, count in
+                   (("now", now), ("drained", drained), ("seen", seen))}}  # fmt: skip
+        return pd.DataFrame(columns)
 
 
-def _sentence(verdict: str, found: Found) -> str:
+def _sentence(verdict: str, found: Found, refusal: str) -> str:
     counts, gpus = found.counts, found.truth.gpus
     what = f"{gpus} GPU{'s' * (gpus != 1)}" if gpus else "no GPU"
     if verdict in {"free", "busy"} and not gpus:
@@ -234,12 +255,20 @@ def _sentence(verdict: str, found: Found) -> str:
         return f"{counts.now} matching GPUs are free, but the jobs that come first take them all; {counts.drained} match in all."
     if verdict == "busy":
         return f"{counts.drained} GPUs match, but none is free now: the job would have to wait."
+    if refusal:
+        matching = f"{counts.drained} GPUs" if gpus else f"{found.hosts.drained} machines"
+        return f"{matching} match, but {refusal}: nothing more is given until some of those jobs end."
     if verdict == "blocked":
         refusing = found.machine_names(found.truth.drained, found.refused)
         names = refusing or found.seen_names()
         shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
         if refusing:
-            return f"The expression holds on {len(names)} machines, but their own policy (START) refuses the job: {shown}."
+            why = (
+                "but they are too close to their retirement to take it"
+                if found.blocked_by == "retirement"
+                else "but their own policy (START) refuses the job"
+            )
+            return f"The expression holds on {len(names)} machine{'s' * (len(names) != 1)}, {why}: {shown}."
         return (
             f"No machine that is there now matches; {counts.seen} matching GPUs were seen earlier: {shown}."
         )

@@ -95,6 +95,7 @@ class Answer:
     hosts : machines that match now, if drained, and were seen in the window
     states : of the GPUs that match if drained or are refused: free, claimed, draining, no_room, refused, retiring
     by_model : frame with family, now, drained, seen
+    blocked_by : of a blocked job: policy (START), retirement, quota, limit, or gone (no such machine is there now)
     ladders : capability (the same as `ladder`), memory, gpus, runtime, model, site, combined
     """
 
@@ -114,3 +115,4 @@ class Answer:
     rewrites: tuple[Rewrite, ...] = ()
     ladders: Mapping[str, tuple[Rung, ...]] = field(default_factory=dict)
     ahead: tuple[Ahead, ...] = ()
+    blocked_by: str = ""

@@ -8,10 +8,11 @@ next expression on the same pool finds them there.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import classad2
 import numpy as np
@@ -22,17 +23,46 @@ from sim.classads.expression import Expression, Reference
 from sim.classads.matching import as_number, is_limits, normalise
 from sim.errors import ExpressionError
 
+T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 _ALWAYS_READ = ("TARGET.Arch", "TARGET.OpSys", "TARGET.HasFileTransfer", "TARGET.GLIDEIN_Site")
 SIZES = ("cpus", "memory", "disk")
 REMAINDER = frozenset({"cpus", "memory", "disk", "gpus", "availablegpus"})
+_NOW = "\0now"  # tells a grouping of machines as they are from one of drained machines
+_MOST_READINGS = 500
+_MOST_REMEMBERED = 64
 UNIQUE = frozenset({"id", "deviceuuid", "devicepcibusid"})
 _NOBODY = classad2.ClassAd()
 _LITERAL = re.compile(
     r'"(?:[^"\\]|\\.)*"|-?[0-9.]+(?:[eE][+-]?\d+)?|true|false|undefined|error|', re.IGNORECASE
 )
+
+
+class Patience:
+    """How long an answer may evaluate: a regexp can take classad2 a tenth of a second on every machine.
+
+    Half a second of CPU time, and a fifth of a millisecond for each evaluation, ten times what it takes.
+    """
+
+    LEAST_S, EACH_S = 0.5, 0.0002
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._spent_s = 0.0
+        self._count = 0
+
+    def note(self, began_s: float) -> None:
+        """Take note of an evaluation that began at this `time.thread_time`; ExpressionError once it is too much."""
+        self._spent_s += time.thread_time() - began_s
+        self._count += 1
+        if self._spent_s > self.LEAST_S + self.EACH_S * self._count:
+            raise ExpressionError(
+                "it takes too long to evaluate, which a regular expression such as (a+)+ does; write a simpler one",
+                column=1,
+                text=self._text,
+            )
 
 
 class Column(NamedTuple):
@@ -64,6 +94,11 @@ class Fleet:
         self.device_samples: list[DeviceView] = []
         self._columns: dict[str, Column] = {}
         self._kinds: dict[frozenset[str], Kinds] = {}
+        self._numbers: dict[tuple[str, bool], npt.NDArray[np.float64]] = {}
+        self._device_numbers: dict[str, npt.NDArray[np.float64]] = {}
+        self._levels: dict[tuple[str, bool], tuple[Ints, int]] = {}
+        self._remembered: dict[Hashable, object] = {}
+        self._readings: dict[tuple[frozenset[str], bool], Kinds] = {}
         self._held: dict[str, dict[int, bool]] = {}
         self._taken: dict[Hashable, dict[int, bool]] = {}
         known: dict[Hashable, int] = {}
@@ -92,8 +127,15 @@ class Fleet:
         self.kinds(self.significant({}, _ALWAYS_READ))
         for name in SIZES:
             for now in (False, True):
-                self.numbers(name, now=now)
-        for told in (self.limits, self.mixed, self.free_composition, self.machine_names, self.slot_names):
+                self._levels_of(name, now=now)
+        for told in (
+            self.limits,
+            self.mixed,
+            self.free_composition,
+            self.machine_names,
+            self.slot_names,
+            self.policy_names,
+        ):
             assert told is not None
 
     @property
@@ -110,12 +152,36 @@ class Fleet:
 
     def count_families(self, numbers: Flags) -> Counter[str]:
         """These devices by the family of their models."""
-        counted: Counter[str] = Counter()
         kinds = self.kind_of_number[numbers]
-        for kind, count in enumerate(np.bincount(kinds[kinds >= 0]).tolist()):
-            if count:
-                counted[self.device_samples[kind].family] += count
+        return self.families(np.bincount(kinds[kinds >= 0]))
+
+    def families(self, by_kind: Ints) -> Counter[str]:
+        """Devices counted by kind, by the family of their models."""
+        counted: Counter[str] = Counter()
+        for kind in np.flatnonzero(by_kind).tolist():
+            counted[self.device_samples[kind].family] += int(by_kind[kind])
         return counted
+
+    def by_group(self, view_group: Ints, count: int, *, free_only: bool) -> Ints:
+        """Groups x kinds of devices: how many, those that are known twice left out.
+
+        view_group : the group of each machine, below `count`; -1 if it is in none
+        """
+        width = max(1, self.n_kinds_of_devices)
+        group = view_group[self.device_view]
+        once = (group >= 0) & ~self.device_twice
+        if free_only:
+            once &= self.device_free
+        flat = (group * width + self.device_kind)[once]
+        return np.bincount(flat, minlength=count * width).reshape(count, width)
+
+    def remember(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, kept for questions that differ in other things; the oldest is forgotten."""
+        if key not in self._remembered:
+            while len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[key] = make()
+        return self._remembered[key]  # type: ignore[return-value]  # a key stands for one `make`
 
     def per_view(self, devices: Flags) -> Ints:
         """How many devices of each kind every machine has, of those that `devices` marks; machines x kinds."""
@@ -133,6 +199,21 @@ class Fleet:
     def free_devices(self) -> Ints:
         """The same of the devices that are free now."""
         return self.per_view(self.device_free)
+
+    @cached_property
+    def n_devices(self) -> Ints:
+        """How many devices every machine has."""
+        return np.asarray(self.all_devices.sum(axis=1))
+
+    @cached_property
+    def n_free(self) -> Ints:
+        """How many of them are free now."""
+        return np.asarray(self.free_devices.sum(axis=1))
+
+    @cached_property
+    def weights(self) -> Ints:
+        """How many devices of each kind there are."""
+        return np.asarray(self.all_devices.sum(axis=0))
 
     @cached_property
     def composition(self) -> Ints:
@@ -181,25 +262,25 @@ class Fleet:
         marked[views] = True
         return tuple(names[marked[order]].tolist())
 
-    @lru_cache(maxsize=64)  # noqa: B019  as below
     def device_numbers(self, name: str) -> npt.NDArray[np.float64]:
         """A numeric property of each kind of device; NaN where it has none or no ad of its own."""
-        told = [None if d.ad is None else as_number(_evaluated(d.ad, name)) for d in self.device_samples]
-        return np.array([np.nan if value is None else value for value in told] or [np.nan], dtype=float)
+        if name not in self._device_numbers:
+            told = [None if d.ad is None else as_number(_evaluated(d.ad, name)) for d in self.device_samples]
+            self._device_numbers[name] = _floats(told or [None])
+        return self._device_numbers[name]
 
     def device_texts(self, name: str) -> list[str | None]:
         """A property of each kind of device that is a string; None where it has none."""
         told = [None if d.ad is None else _evaluated(d.ad, name) for d in self.device_samples]
         return [value if isinstance(value, str) else None for value in told]
 
-    @lru_cache(maxsize=64)  # noqa: B019  a fleet lives as long as its pool
     def numbers(self, name: str, *, now: bool) -> npt.NDArray[np.float64]:
         """A numeric attribute of every machine, now or as if drained; NaN where it has none."""
-        ads = (view.now if now else view.drained for view in self.views)
-        found = [as_number(_evaluated(ad, name)) for ad in ads]
-        return np.array([np.nan if value is None else value for value in found], dtype=float)
+        if (name, now) not in self._numbers:
+            ads = (view.now if now else view.drained for view in self.views)
+            self._numbers[name, now] = _floats([as_number(_evaluated(ad, name)) for ad in ads])
+        return self._numbers[name, now]
 
-    @lru_cache(maxsize=256)  # noqa: B019  as above
     def levels(self, name: str) -> tuple[float, ...]:
         """The numbers that machines have for an attribute (in lower case) if drained, each once."""
         column = self.column(name)
@@ -224,23 +305,66 @@ class Fleet:
     def kinds(self, names: frozenset[str]) -> Kinds:
         """Machines that agree in these attributes, in their devices and in whether they are usable."""
         if names not in self._kinds:
-            codes = self.composition * 2 + self.usable
-            for name in sorted(names - REMAINDER):
-                column = self.column(name)
-                if len(column.texts) > 1:
-                    codes = compact(codes * len(column.texts) + column.codes)[0]
-            for name in sorted(names & REMAINDER - {"gpus", "availablegpus"}):
-                values = np.nan_to_num(self.numbers(name, now=False), nan=-1.0)
-                levels = np.unique(values, return_inverse=True)[1]
-                codes = compact(codes * (levels.max(initial=0) + 1) + levels)[0]
-            self._kinds[names] = Kinds(*compact(codes))
+            self._kinds[names] = self._grouped(self.composition * 2 + self.usable, names, now=False)
         return self._kinds[names]
+
+    def readings(self, names: frozenset[str], *, now: bool) -> Kinds:
+        """Machines that agree in these attributes only, as they are now or as if drained."""
+        if (names, now) not in self._readings:
+            codes = np.zeros(len(self.views), dtype=np.int64)
+            if names & {"gpus", "availablegpus"}:
+                codes = self.free_composition if now else self.composition
+            if len(self._readings) > _MOST_READINGS:
+                self._readings.clear()
+            self._readings[names, now] = self._grouped(codes, names, now=now)
+        return self._readings[names, now]
+
+    def _grouped(self, codes: Ints, names: frozenset[str], *, now: bool) -> Kinds:
+        for name in sorted(names - REMAINDER):
+            column = self.column(name)
+            if len(column.texts) > 1:
+                codes = compact(codes * len(column.texts) + column.codes)[0]
+        for name in sorted(names & REMAINDER - {"gpus", "availablegpus"}):
+            levels, count = self._levels_of(name, now=now)
+            codes = compact(codes * count + levels)[0]
+        return Kinds(*compact(codes))
+
+    def _levels_of(self, name: str, *, now: bool) -> tuple[Ints, int]:
+        """A numeric attribute of every machine as a number for each distinct value, and how many these are."""
+        if (name, now) not in self._levels:
+            values = np.nan_to_num(self.numbers(name, now=now), nan=-1.0)
+            levels = np.unique(values, return_inverse=True)[1]
+            self._levels[name, now] = levels, int(levels.max(initial=0)) + 1
+        return self._levels[name, now]
+
+    def free_kinds(self, names: frozenset[str]) -> Kinds:
+        """Machines that agree in these attributes as they are now, in their devices and in those that are free."""
+        key = names | {_NOW}
+        if key not in self._kinds:
+            kinds = self.kinds(names)
+            codes = kinds.of * (self.free_composition.max(initial=0) + 1) + self.free_composition
+            remainder = names & REMAINDER - {"gpus", "availablegpus"}
+            self._kinds[key] = self._grouped(compact(codes)[0], remainder, now=True)
+        return self._kinds[key]
 
     @cached_property
     def reads_of_jobs(self) -> frozenset[str]:
         """What the machines' own expressions may read of a job, names in lower case."""
-        names = self.significant({}, [])
+        names = self.policy_names
         return frozenset(r.name.lower() for name in names for r in self.column(name).reads if r.scope != "my")
+
+    @cached_property
+    def policy_names(self) -> frozenset[str]:
+        """What of a machine its own Requirements reads, a job's own attributes aside."""
+        return self.significant({}, [])
+
+    @cached_property
+    def _policy_references(self) -> tuple[Reference, ...]:
+        """What the machines' Requirements refer to, the startd's own arithmetic left out."""
+        requirements, limits = self.column("requirements"), self.column("withinresourcelimits")
+        pairs = set(zip(requirements.codes.tolist(), limits.codes.tolist(), strict=True))
+        kept = {_kept(requirements.texts[a], limits.texts[b])[0] for a, b in pairs}
+        return tuple({reference for text in kept for reference in references_of(text)})
 
     def holds(self, places: Ints, text: str) -> Flags:
         """Whether an expression that reads nothing of a job is true of drained machines; remembered."""
@@ -250,12 +374,12 @@ class Fleet:
                 known[place] = true(_tree(text), _NOBODY, self.views[place].drained)
         return np.array([known[place] for place in places.tolist()], dtype=bool)
 
-    def takes(self, places: Ints, job: classad2.ClassAd, told: Hashable) -> Flags:
+    def takes(self, places: Ints, job: classad2.ClassAd, told: Hashable, patience: Patience) -> Flags:
         """Whether drained machines' own Requirements take a job; remembered by what they read of it, `told`."""
         known = self._taken.setdefault(told, {}) if told is not None else {}
         for place in places.tolist():
             if place not in known:
-                known[place] = true(self.policy(place), self.views[place].drained, job)
+                known[place] = true(self.policy(place), self.views[place].drained, job, patience)
         return np.array([known[place] for place in places.tolist()], dtype=bool)
 
     def policy(self, place: int) -> classad2.ExprTree:
@@ -276,13 +400,17 @@ class Fleet:
 
         job : the attributes of the job as expressions, names in lower case
         """
-        found: set[str] = {"requirements", "withinresourcelimits"}
+        todo = [(False, reference) for text in expressions for reference in references_of(text)]
+        todo += [(True, reference) for reference in self._policy_references]
+        return self._followed(job, todo) | {"requirements", "withinresourcelimits"}
+
+    def read_by(self, job: Mapping[str, str], expression: str) -> frozenset[str]:
+        """What of a machine is read by this expression of a job alone, at any remove."""
+        return self._followed(job, [(False, reference) for reference in references_of(expression)])
+
+    def _followed(self, job: Mapping[str, str], todo: list[tuple[bool, Reference]]) -> frozenset[str]:
+        found: set[str] = set()
         followed: set[tuple[bool, str]] = set()
-        todo: list[tuple[bool, Reference]] = [(False, r) for text in expressions for r in references_of(text)]
-        limits = self.column("withinresourcelimits")
-        for pair in set(zip(self.column("requirements").codes.tolist(), limits.codes.tolist(), strict=True)):
-            kept, _ = _kept(self.column("requirements").texts[pair[0]], limits.texts[pair[1]])
-            todo += [(True, reference) for reference in references_of(kept)]
         while todo:
             of_slot, reference = todo.pop()
             sides = {"my": (of_slot,), "target": (not of_slot,)}.get(reference.scope, (True, False))
@@ -299,12 +427,21 @@ class Fleet:
         return frozenset(found)
 
 
-def true(tree: classad2.ExprTree, scope: classad2.ClassAd, target: classad2.ClassAd) -> bool:
+def true(
+    tree: classad2.ExprTree,
+    scope: classad2.ClassAd,
+    target: classad2.ClassAd,
+    patience: Patience | None = None,
+) -> bool:
     """Whether an expression is true; too deep or circular is no match."""
+    began_s = time.thread_time()
     try:
         return tree.eval(scope, target) is True
     except classad2.ClassAdException:
         return False
+    finally:
+        if patience is not None:
+            patience.note(began_s)
 
 
 def compact(codes: Ints) -> tuple[Ints, Ints]:
@@ -321,6 +458,10 @@ def compact(codes: Ints) -> tuple[Ints, Ints]:
     number = np.empty(most, dtype=np.int64)
     number[present] = np.arange(len(present))
     return number[codes], first[present]
+
+
+def _floats(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
 def every(table: Flags) -> Flags:

@@ -120,7 +120,7 @@ def _values(fleet: Fleet, family: Family) -> Sequence[object]:
         numbers = fleet.device_numbers(family.property)
         return sorted({float(value) for value in numbers if not np.isnan(value)})
     texts = fleet.device_texts(family.property)
-    weight = fleet.all_devices.sum(axis=0)
+    weight = fleet.weights
     counted: dict[str, int] = {}
     for text, count in zip(texts, weight.tolist(), strict=False):
         if text is not None:
@@ -143,7 +143,7 @@ def _picker(family: Family, value: object) -> Picks:
 def _by_count(truth: Truth) -> Iterable[Rung]:
     """One GPU, two, up to what the largest machine has."""
     kept = _Kept(truth, ())
-    most = int(truth.fleet.all_devices.sum(axis=1).max(initial=0))
+    most = int(truth.fleet.n_devices.max(initial=0))
     loosest = kept.rung("", _anything, 0, gpus=1).gpus
     for count in range(1, min(most, MOST_RUNGS) + 1):
         yield kept.rung(f"request_gpus = {count}", _anything, loosest, gpus=count)

@@ -87,7 +87,7 @@ def _having(fleet: Fleet, name: str) -> np.ndarray:
 
 def _legacy(truth: Truth, names: dict[str, str]) -> Iterable[Lint]:
     fleet = truth.fleet
-    with_gpus = fleet.all_devices.sum(axis=1) > 0
+    with_gpus = fleet.n_devices > 0
     for lowered, name in sorted(names.items()):
         if lowered not in MODERN:
             continue
@@ -145,7 +145,7 @@ def _mig(truth: Truth, names: dict[str, str]) -> Iterable[Lint]:
         return
     fleet = truth.fleet
     silent = [kind for kind, d in enumerate(fleet.device_samples) if d.mig and d.capability is None]
-    count = int(fleet.all_devices[:, silent].sum()) if silent else 0
+    count = int(fleet.weights[silent].sum()) if silent else 0
     sizes = [size for kind in silent if (size := fleet.device_samples[kind].memory_mib)]
     if count:
         yield Lint(
@@ -338,7 +338,7 @@ def _always_true(truth: Truth) -> Iterable[Lint]:
 
 
 def _many(truth: Truth) -> Iterable[Lint]:
-    most = int(truth.fleet.all_devices.sum(axis=1).max(initial=0))
+    most = int(truth.fleet.n_devices.max(initial=0))
     if truth.gpus > most:
         yield Lint(
             "too-many-gpus",

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sim.analysis.allowance import Allowance, newest
 from sim.analysis.answer import Ahead
 from sim.analysis.fleet import every, references_of
 from sim.analysis.pool import PoolView
 from sim.analysis.truth import Truth
 from sim.classads.ads import parse_one
 from sim.classads.job import JobDescription, of_ad
+from sim.errors import ExpressionError
+from sim.store.reading import Reader
 
-NEWCOMER = (
-    500.0  # effective priority of a submitter who never ran: 0.5 x DEFAULT_PRIO_FACTOR (fact sheet §1.3)
-)
 _ASKED = [
     "requirements",
     "require_gpus",
@@ -62,33 +62,63 @@ class AheadOf(NamedTuple):
 
 @dataclass(frozen=True)
 class Queue:
-    """The idle jobs of the last snapshot and the submitters' effective priorities (smaller is better)."""
+    """The idle jobs of the last snapshot, the submitters' effective priorities (smaller is better), quotas and limits."""
 
     shapes: tuple[Shape, ...]
     priorities: dict[str, float]
+    allowance: Allowance = field(default_factory=Allowance)
 
     @classmethod
     def from_frames(
-        cls, jobs: pd.DataFrame, priorities: pd.DataFrame | None = None, *, pool: PoolView | None = None
+        cls,
+        jobs: pd.DataFrame,
+        priorities: pd.DataFrame | None = None,
+        *,
+        pool: PoolView | None = None,
+        allowance: Allowance | None = None,
     ) -> Queue:
         """Build it from frames "jobs" and "priorities", of which the newest rows count.
 
         pool : what its machines read of a job tells jobs apart, too
+        allowance : quotas and limits; none by default
         """
-        idle = jobs[jobs["status"] == "idle"]
-        if len(jobs):
-            idle = idle[idle["seen_at"] >= jobs["seen_at"].max() - pd.Timedelta(minutes=5)]
+        present = newest(jobs)
+        idle = present[present["status"] == "idle"]
         told: dict[str, float] = {}
         if priorities is not None and len(priorities):
             last = priorities.sort_values("seen_at").drop_duplicates("submitter", keep="last")
             told = dict(
                 zip(last["submitter"].astype(str), last["effective_priority"].astype(float), strict=True)
             )
-        return cls(tuple(_shapes(idle, pool)), told)
+        return cls(tuple(_shapes(idle, pool)), told, allowance or Allowance())
+
+    @classmethod
+    def from_tables(cls, frames: Mapping[str, pd.DataFrame], pool: PoolView) -> Queue:
+        """Build it from the frames of a snapshot: slots, jobs, and if they are there priorities and settings."""
+        jobs, priorities = frames["jobs"], frames.get("priorities")
+        settings = frames.get("settings")
+        allowance = None
+        if settings is not None and len(settings):
+            allowance = Allowance.from_frames(settings, frames["slots"], jobs, priorities)
+        return cls.from_frames(jobs, priorities, pool=pool, allowance=allowance)
+
+    @classmethod
+    def of_store(cls, store: Reader, slots: pd.DataFrame, pool: PoolView) -> Queue:
+        """The queue of a store's last snapshot, whose frame "slots" is given."""
+        frames = {name: store.read(name) for name in ("priorities", "settings")}
+        return cls.from_tables({**frames, "jobs": store.jobs(), "slots": slots}, pool)
 
     def priority(self, submitter: str) -> float:
-        """The effective priority of a submitter; a newcomer's where none is known."""
-        return self.priorities.get(submitter, NEWCOMER)
+        """The effective priority of a submitter, whose domain may be left out; a newcomer's where none is known."""
+        if submitter in self.priorities:
+            return self.priorities[submitter]
+        if submitter.startswith("nice-user."):
+            return self.allowance.nice
+        return self._undomained.get(submitter, self.allowance.newcomer)
+
+    @cached_property
+    def _undomained(self) -> dict[str, float]:
+        return {name.partition("@")[0]: priority for name, priority in self.priorities.items()}
 
 
 def _shapes(idle: pd.DataFrame, pool: PoolView | None) -> Iterable[Shape]:
@@ -122,7 +152,7 @@ def _read_of_jobs(idle: pd.DataFrame, pool: PoolView | None) -> set[str]:
     }
     if pool is not None:
         fleet = pool.fleet()
-        for name in fleet.significant({}, []):
+        for name in fleet.policy_names:
             found |= {
                 reference.name.lower() for reference in fleet.column(name).reads if reference.scope != "my"
             }
@@ -145,9 +175,12 @@ def ahead_of(truth: Truth, queue: Queue, submitter: str, *, with_names: bool) ->
         job = shape.description
         if not job.gpus or not left.any():
             continue
-        theirs = Truth(job, truth.pool)
-        picks = theirs.devices()
-        found = theirs.now.matching(every(theirs.now.clauses), picks, theirs.needed)
+        try:
+            theirs = Truth(job, truth.pool)
+            picks = theirs.devices()
+            found = theirs.now.matching(every(theirs.now.clauses), picks, theirs.needed)
+        except ExpressionError:  # somebody else's expression is no mistake of this question
+            continue
         reach = theirs.now.numbers(found, picks)
         demand = jobs * job.gpus
         others = np.flatnonzero(reach & elsewhere)[:demand]

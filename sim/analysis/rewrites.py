@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.analysis.answer import Rewrite
-from sim.analysis.fleet import Flags, every
+from sim.analysis.fleet import Flags, Ints, every
 from sim.analysis.lints import MODERN, PER_DEVICE
 from sim.analysis.truth import Parsed, Truth
 from sim.classads.expression import Comparison
@@ -43,20 +43,20 @@ def find_rewrites(truth: Truth) -> list[Rewrite]:
     return sorted(unique.values(), key=lambda rewrite: -rewrite.gained)[:MOST]
 
 
-def _devices(truth: Truth, slots: Flags, devices: Flags) -> Flags:
-    """Marks the devices, by number, that these clauses leave."""
+def _devices(truth: Truth, slots: Flags, devices: Flags) -> tuple[Flags, Flags]:
+    """The groups of machines and the kinds of devices that these clauses leave."""
     suits = every(devices)
-    return truth.drained.numbers(truth.drained.matching(every(slots), suits, truth.needed), suits)
+    return truth.drained.matching(every(slots), suits, truth.needed), suits
 
 
-def _judged(truth: Truth, before: Flags, way: _Candidate) -> Rewrite | None:
+def _judged(truth: Truth, before: tuple[Flags, Flags], way: _Candidate) -> Rewrite | None:
     slots, devices = truth.drained.clauses, truth.device_table
     if way.slot is not None:
         slots = np.delete(slots, way.slot, axis=1)
     if way.device is not None:
         devices = np.delete(devices, way.device, axis=1)
     after = _devices(truth, slots, np.hstack([devices, truth.judge_devices(truth.fleet, [way.added])]))
-    lost, new = before & ~after, after & ~before
+    lost, new = truth.drained.difference(before, after), truth.drained.difference(after, before)
     if not new.any():
         return None
     given_up = [f"no longer: {_listed(truth, lost)}"] if lost.any() else []
@@ -64,8 +64,8 @@ def _judged(truth: Truth, before: Flags, way: _Candidate) -> Rewrite | None:
     return Rewrite(way.text, way.replaces, int(new.sum() - lost.sum()), "; ".join(given_up))
 
 
-def _listed(truth: Truth, numbers: Flags) -> str:
-    families = truth.fleet.count_families(numbers)
+def _listed(truth: Truth, by_kind: Ints) -> str:
+    families = truth.fleet.families(by_kind)
     shown = [f"{count} {name}" for name, count in families.most_common(3)]
     return ", ".join(shown) + (" …" if len(families) > 3 else "")
 

@@ -7,6 +7,7 @@ the startd add are arithmetic themselves, as in `sim.classads.matching`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,10 +16,21 @@ import classad2
 import numpy as np
 import numpy.typing as npt
 
-from sim.analysis.fleet import REMAINDER, UNIQUE, Flags, Fleet, Ints, compact, every, references_of, true
+from sim.analysis.fleet import (
+    REMAINDER,
+    UNIQUE,
+    Flags,
+    Fleet,
+    Ints,
+    Patience,
+    compact,
+    every,
+    references_of,
+    true,
+)
 from sim.analysis.pool import PoolView
 from sim.classads.ads import number_of
-from sim.classads.expression import COMPARISONS, Comparison, Expression, Node, Reference
+from sim.classads.expression import COMPARISONS, Comparison, Expression, Node, Reference, at_time
 from sim.classads.job import GPUS, JobDescription
 from sim.classads.matching import NOW, copy_ad, is_arithmetic, normalise, read_ad
 
@@ -50,6 +62,7 @@ class Groups:
     willing : the other clauses of the job, and enough of everything but devices
     takes : the machine's own Requirements
     each, total : devices by kind, of one machine and of all of the group; `total` leaves out devices known twice
+    samples : one machine of each group
     view_group : the group of each machine, -1 if it is in none
     """
 
@@ -59,6 +72,7 @@ class Groups:
     takes: Flags
     each: Ints
     total: Ints
+    samples: Ints
     view_group: Ints
     free_only: bool
 
@@ -91,14 +105,31 @@ class Groups:
         found[fleet.device_number[here][marked]] = True
         return found
 
+    def by_kind(self, matching: Flags, devices: Flags) -> Ints:
+        """These devices counted by kind, each once."""
+        counted = self.total[matching].sum(axis=0) * devices
+        return np.asarray(counted + self._twice_by_kind(self._of_twice(matching, devices)))
+
+    def difference(self, kept: tuple[Flags, Flags], taken: tuple[Flags, Flags]) -> Ints:
+        """The devices of one pair of matching groups and devices that another lacks, counted by kind."""
+        (groups, devices), (others, picked) = kept, taken
+        marked = groups[:, None] & devices & ~(others[:, None] & picked)
+        twice = self._of_twice(*kept) & ~self._of_twice(*taken)
+        return np.asarray((self.total * marked).sum(axis=0) + self._twice_by_kind(twice))
+
+    def _of_twice(self, matching: Flags, devices: Flags) -> Flags:
+        return self.numbers(matching, devices, self._twice)
+
+    def _twice_by_kind(self, numbers: Flags) -> Ints:
+        kinds = self.fleet.kind_of_number[numbers]
+        return np.bincount(kinds[kinds >= 0], minlength=self.total.shape[1])
+
     def has_text(self, name: str, text: str) -> Flags:
         """The groups whose machines have this text as an attribute that the groups were told apart by."""
         column = self.fleet.column(name)
-        marked = np.zeros(len(self.clauses), dtype=bool)
-        if text in column.texts:
-            views = np.flatnonzero((column.codes == column.texts.index(text)) & (self.view_group >= 0))
-            marked[self.view_group[views]] = True
-        return marked
+        if text not in column.texts:
+            return np.zeros(len(self.clauses), dtype=bool)
+        return np.asarray(column.codes[self.samples] == column.texts.index(text))
 
     @cached_property
     def _twice(self) -> Ints:
@@ -121,6 +152,7 @@ class Truth:
         self.apart = bool(named & UNIQUE)
         self.gpus = job.gpus
         self._ad = read_ad(job.text)
+        self._patience = Patience(job.expression)
         self._judged: dict[int, Flags] = {}
         self._sizes = {name: job.value(attribute) for name, attribute in _SIZES}
         self._attributes = {name.lower(): text for name, text in job.attributes.items()}
@@ -133,12 +165,14 @@ class Truth:
         self._fixed = [text for text in whole if not is_arithmetic(text)]
         if job.forced:
             self.clauses = parts(job.forced)
-        self._texts = [part.text for part in self.clauses]
+        self._texts = [
+            at_time(part.text, NOW) for part in self.clauses
+        ]  # a recorded pool is judged at its own time
         rest = " && ".join(self._fixed) or "true"
         # Arch, OpSys and their like: the same for every job, so remembered with the machines
         alike = all(r.scope == "target" for r in references_of(rest))
         self._alike = f"(({rest}) && true) =?= true" if alike else ""
-        self._trees = _bit_trees([*self._texts, "true" if alike else rest])
+        self._judged_texts = [*self._texts, "true" if alike else rest]
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -165,21 +199,17 @@ class Truth:
     def now(self) -> Groups:
         """The machines as they are, those that take no jobs now left out."""
         fleet = self.fleet
-        reads = self.names & REMAINDER
         room = fleet.open & self._room(fleet, now=True)
-        kinds = fleet.kinds(self.names)
-        codes = kinds.of * (fleet.free_composition.max(initial=0) + 1) + fleet.free_composition
-        for name in sorted(reads - {"availablegpus", "gpus"}):
-            levels = np.unique(np.nan_to_num(fleet.numbers(name, now=True), nan=-1.0), return_inverse=True)[1]
-            codes = compact(codes * (levels.max(initial=0) + 1) + levels)[0]
-        here = np.flatnonzero(room)
-        of, first = compact(codes[here])
-        samples = here[first]
+        kinds = fleet.free_kinds(self.names)
+        of, first = compact(kinds.of[room])
+        samples = np.flatnonzero(room)[first]
         view_group = np.full(len(fleet.views), -1, dtype=np.int64)
-        view_group[here] = of
-        table = self._table(fleet, samples, now=True) if reads else self._drained_table[kinds.of[samples]]
-        each = fleet.free_devices[samples]
-        return self._made(fleet, table, each, view_group, free_only=True)
+        view_group[room] = of
+        if self.names & REMAINDER:
+            table = self._table(fleet, samples, now=True)
+        else:
+            table = self._drained_table[fleet.kinds(self.names).of[samples]]
+        return self._made(fleet, table, samples, view_group, free_only=True)
 
     @cached_property
     def _drained_table(self) -> Flags:
@@ -192,42 +222,63 @@ class Truth:
         room = fleet.usable & self._room(fleet, now=False)
         # what a drained machine has may differ within a kind: those too small are left out one by one
         view_group = np.where(room, kinds.of, -1)
-        return self._made(fleet, table, fleet.all_devices[kinds.samples], view_group, free_only=False)
+        return self._made(fleet, table, kinds.samples, view_group, free_only=False)
 
     def _names_of(self, fleet: Fleet) -> frozenset[str]:
         return fleet.significant(self._attributes, [*self._texts, *self._fixed, "GLIDEIN_Site"])
 
-    def _made(self, fleet: Fleet, table: Flags, each: Ints, view_group: Ints, *, free_only: bool) -> Groups:
-        count = len(table)
-        once = ~fleet.device_twice
-        if free_only:
-            once = once & fleet.device_free
-        group = view_group[fleet.device_view]
-        once = once & (group >= 0)
-        width = max(1, fleet.n_kinds_of_devices)
-        flat = group[once] * width + fleet.device_kind[once]
-        total = np.bincount(flat, minlength=count * width).reshape(count, width)
+    def _made(
+        self, fleet: Fleet, table: Flags, samples: Ints, view_group: Ints, *, free_only: bool
+    ) -> Groups:
+        total = fleet.remember(
+            ("total", view_group.tobytes(), len(table), free_only),
+            lambda: fleet.by_group(view_group, len(table), free_only=free_only),
+        )
+        each = (fleet.free_devices if free_only else fleet.all_devices)[samples]
         n = len(self._texts)
-        return Groups(fleet, table[:, :n], table[:, n], table[:, n + 1], each, total, view_group, free_only)
+        return Groups(
+            fleet, table[:, :n], table[:, n], table[:, n + 1], each, total, samples, view_group, free_only
+        )
 
     def _table(self, fleet: Fleet, samples: Ints, *, now: bool) -> Flags:
-        """Machines x clauses, then the rest of the job's Requirements, then the machine's."""
-        width = len(self._texts) + 2
-        told = np.zeros((len(samples), width), dtype=bool)
-        if not now:
-            told[:, width - 1] = fleet.takes(samples, self._ad, self._told_to(fleet))
-        for row, place in enumerate(samples.tolist()):
-            view = fleet.views[place]
-            slot = view.now if now else view.drained
-            if now:
-                told[row, width - 1] = true(fleet.policy(place), slot, self._ad)
-            for number, tree in enumerate(self._trees):
-                bits = _whole(tree, self._ad, slot)
-                for column in range(number * _CHUNK, min(width - 1, (number + 1) * _CHUNK)):
-                    told[row, column] = bits >> (column - number * _CHUNK) & 1
+        """Machines x clauses, then the rest of the job's Requirements, then the machine's.
+
+        A clause is evaluated once for each set of values that it reads.
+        """
+        told = np.zeros((len(samples), len(self._judged_texts) + 1), dtype=bool)
+        told[:, -1] = self._takes(fleet, samples, now=now)
+        together: dict[frozenset[str], list[int]] = {}
+        for column, text in enumerate(self._judged_texts):
+            if text == "true":
+                told[:, column] = True
+            else:
+                together.setdefault(fleet.read_by(self._attributes, text), []).append(column)
+        for names, columns in together.items():
+            of = fleet.readings(names, now=now).of[samples]
+            row_of, firsts = compact(of)
+            for begin in range(0, len(columns), _CHUNK):
+                chunk = columns[begin : begin + _CHUNK]
+                tree = _bits([self._judged_texts[column] for column in chunk])
+                views = [fleet.views[place] for place in samples[firsts].tolist()]
+                bits = np.array(
+                    [self._whole(tree, v.now if now else v.drained) for v in views], dtype=np.int64
+                )
+                for number, column in enumerate(chunk):
+                    told[:, column] = (bits >> number & 1).astype(bool)[row_of]
         if self._alike:
-            told[:, width - 2] &= fleet.holds(samples, self._alike)
+            told[:, -2] &= fleet.holds(samples, self._alike)
         return told
+
+    def _takes(self, fleet: Fleet, samples: Ints, *, now: bool) -> Flags:
+        """Whether the machines' own Requirements take the job."""
+        told = self._told_to(fleet)
+        if not now:
+            return fleet.takes(samples, self._ad, told, self._patience)
+        if told is not None and not fleet.policy_names & REMAINDER:
+            kinds = fleet.kinds(self.names)
+            return fleet.takes(kinds.samples[kinds.of[samples]], self._ad, told, self._patience)
+        views = [(fleet.policy(place), fleet.views[place].now) for place in samples.tolist()]
+        return np.array([true(policy, slot, self._ad, self._patience) for policy, slot in views], dtype=bool)
 
     def _told_to(self, fleet: Fleet) -> tuple[tuple[str, str], ...] | None:
         """What the machines' policies read of the job; None where that hangs on more."""
@@ -238,6 +289,10 @@ class Truth:
 
     def _room(self, fleet: Fleet, *, now: bool) -> Flags:
         """Whether there is enough of everything but devices: by the startd's own check or by the job's clauses."""
+        asked = (tuple(self._sizes.values()), frozenset(self._arithmetic), self.gpus, now)
+        return fleet.remember(("room", *asked), lambda: self._fits(fleet, now=now))
+
+    def _fits(self, fleet: Fleet, *, now: bool) -> Flags:
         limits = fleet.limits
         fits = np.ones(len(fleet.views), dtype=bool)
         for name, value in self._sizes.items():
@@ -249,8 +304,8 @@ class Truth:
             lowered = name.lower()
             own = bool({f"{lowered}>=request{lowered}", f"request{lowered}<={lowered}"} & self._arithmetic)
             fits &= ~checked & (enough | (not own))
-        devices = fleet.free_devices if now else fleet.all_devices
-        return np.asarray(fits & ~(limits & (devices.sum(axis=1) < self.gpus)))
+        devices = fleet.n_free if now else fleet.n_devices
+        return np.asarray(fits & ~(limits & (devices < self.gpus)))
 
     @cached_property
     def device_table(self) -> Flags:
@@ -270,7 +325,7 @@ class Truth:
                 slot = classad2.ClassAd()
                 slot["GPUs_GPU_0"] = device.ad
                 slot["AvailableGPUs"] = classad2.ExprTree("{GPUs_GPU_0}")
-                told[row, column] = true(tree, job, slot)
+                told[row, column] = true(tree, job, slot, self._patience)
         return told
 
     def judged(self, fleet: Fleet) -> Flags:
@@ -295,14 +350,14 @@ class Truth:
 
     def holds_on_nothing(self, clause: str) -> bool:
         """Whether a clause of the job is true on a machine that advertises nothing."""
-        (tree,) = _bit_trees([clause])
-        return _whole(tree, self._ad, classad2.ClassAd()) == 1
+        tree = _bits([clause])
+        return self._whole(tree, classad2.ClassAd()) == 1
 
     def takes_at(self, place: int, moment_s: float) -> bool:
         """Whether a drained machine's Requirements would take the job at another time [s since 1970]."""
         slot = copy_ad(self.fleet.views[place].drained)
         slot[NOW] = moment_s
-        return true(self.fleet.policy(place), slot, self._ad)
+        return true(self.fleet.policy(place), slot, self._ad, self._patience)
 
     def threshold(self, clause: Parsed) -> Comparison | None:
         """A clause of RequireGPUs that compares a property with a number among the job's own attributes."""
@@ -315,12 +370,22 @@ class Truth:
         value = self.job.value(right.name)
         return None if value is None else Comparison(Reference("", left.name), node.name, value, node, right)
 
+    def _whole(self, tree: classad2.ExprTree, slot: classad2.ClassAd) -> int:
+        began_s = time.thread_time()
+        try:
+            value = tree.eval(self._ad, slot)
+        except classad2.ClassAdException:  # too deep or circular: no match
+            return 0
+        finally:
+            self._patience.note(began_s)
+        return value if type(value) is int else 0
+
     def judge(self, clause: str, rows: Ints) -> Flags:
         """Whether another clause of the job holds on the drained machines of these groups."""
         samples = self.fleet.kinds(self.names).samples
-        (tree,) = _bit_trees([clause])
+        tree = _bits([at_time(clause, NOW)])
         return np.array(
-            [_whole(tree, self._ad, self.fleet.views[samples[row]].drained) == 1 for row in rows.tolist()],
+            [self._whole(tree, self.fleet.views[samples[row]].drained) == 1 for row in rows.tolist()],
             dtype=bool,
         )
 
@@ -331,24 +396,13 @@ class Truth:
         return np.array([np.nan if value is None else value for value in found], dtype=float)
 
 
-def _bit_trees(clauses: list[str]) -> list[classad2.ExprTree]:
-    """Expressions whose value tells, bit by bit, which of the clauses are true."""
-    trees = []
-    for begin in range(0, len(clauses), _CHUNK):
-        told = [
-            f"ifThenElse((({clause}\n) && true) =?= true, {1 << place}, 0)"
-            for place, clause in enumerate(clauses[begin : begin + _CHUNK])
-        ]
-        trees.append(classad2.ExprTree(" + ".join(told)))
-    return trees
-
-
-def _whole(tree: classad2.ExprTree, job: classad2.ClassAd, slot: classad2.ClassAd) -> int:
-    try:
-        value = tree.eval(job, slot)
-    except classad2.ClassAdException:  # too deep or circular: no match
-        return 0
-    return value if type(value) is int else 0
+def _bits(clauses: list[str]) -> classad2.ExprTree:
+    """An expression whose value tells, bit by bit, which of at most 40 clauses are true."""
+    told = [
+        f"ifThenElse((({clause}\n) && true) =?= true, {1 << place}, 0)"
+        for place, clause in enumerate(clauses)
+    ]
+    return classad2.ExprTree(" + ".join(told))
 
 
 def _names(text: str) -> set[str]:

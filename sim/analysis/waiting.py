@@ -20,7 +20,8 @@ class Waiting:
 
     asks : the shape in a few words
     jobs, gpus : how many, and the GPUs they ask for together
-    blocking : the clauses of which each alone lets no machine pass, or whose loss would help; empty if none
+    blocking : the clauses of which each alone lets no machine pass, or whose loss would help; a quota or limit that is
+        used up; empty if none
     reason : why there is no answer, empty if there is one
     """
 
@@ -40,11 +41,11 @@ class Waiting:
 def analyse_queue(queue: Queue, pool: PoolView) -> list[Waiting]:
     """The verdict on every shape, those that can never match first, then by the GPUs they ask for."""
     order = {"impossible": 0, "blocked": 1, "busy": 2, "free": 3}
-    rows = [_waiting(shape, pool) for shape in queue.shapes]
+    rows = [_waiting(shape, pool, queue) for shape in queue.shapes]
     return sorted(rows, key=lambda row: (order.get(row.verdict, 4), -row.gpus, -row.jobs, row.example))
 
 
-def _waiting(shape: Shape, pool: PoolView) -> Waiting:
+def _waiting(shape: Shape, pool: PoolView, queue: Queue) -> Waiting:
     try:
         job = shape.description
         truth = Truth(job, pool)
@@ -53,15 +54,20 @@ def _waiting(shape: Shape, pool: PoolView) -> Waiting:
         return Waiting(
             "?", shape.jobs, 0, "unreadable", 0, 0, (), shape.first, shape.submitters, "", str(error)
         )
-    stopped = found.verdict in {"impossible", "blocked"}
+    verdict = found.verdict
+    stopped = verdict in {"impossible", "blocked"}
+    blocking = _blocking(truth) if stopped else ()
+    refusals = [queue.allowance.refusal(job, whose) for whose, _ in shape.submitters]
+    if not stopped and refusals and all(refusals):
+        verdict, blocking = "blocked", tuple(dict.fromkeys(refusal[1] for refusal in refusals if refusal))
     return Waiting(
         asks=told_of(job),
         jobs=shape.jobs,
         gpus=shape.jobs * job.gpus,
-        verdict=found.verdict,
+        verdict=verdict,
         now=found.counts.now,
         drained=found.counts.drained,
-        blocking=_blocking(truth) if stopped else (),
+        blocking=blocking,
         example=shape.first,
         submitters=shape.submitters,
         requirements=job.expression,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import classad2
 
@@ -288,12 +288,31 @@ class JobDescription:
 
     def value(self, name: str) -> float | None:
         """An attribute's value in the ad, if it is a number."""
-        try:
-            value = self._ad.eval(name)
-        except (KeyError, RuntimeError):
-            return None
+        value = self._evaluated(name)
         plain = isinstance(value, int | float) and not isinstance(value, bool | classad2.Value)
         return float(value) if plain and math.isfinite(value) else None
+
+    def string(self, name: str) -> str:
+        """An attribute's value in the ad, if it is a string, else an empty one."""
+        value = self._evaluated(name)
+        return value if isinstance(value, str) else ""
+
+    def _evaluated(self, name: str) -> Any:
+        if name not in self._values:
+            try:
+                self._values[name] = self._ad.eval(name)
+            except (KeyError, RuntimeError):
+                self._values[name] = None
+        return self._values[name]
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def account(self) -> str:
+        """Whom the negotiator charges for it, as far as the job says so itself: group.user, or empty."""
+        return self.string("AccountingGroup")
 
     @cached_property
     def _ad(self) -> classad2.ClassAd:
@@ -323,6 +342,14 @@ class JobDescription:
         user = self.expression if expression is None else expression
         return replace(self, attributes=held, expression=user, standards=standards)
 
+    def fixed(self) -> JobDescription:
+        """The same job with its requests as numbers, as far as they have values before it has run."""
+        told = {
+            name: self.value(name) for name in ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
+        }
+        held = {name: f"{value:.15g}" for name, value in told.items() if value is not None}
+        return replace(self, attributes={**self.attributes, **held})
+
     def asked(self) -> tuple[str, ...]:
         """What slots can tell of it: all but its own files and arguments."""
         told = sorted(self.attributes.items())
@@ -333,19 +360,20 @@ _OWN = frozenset({"Args", "Arguments", "In", "Out", "Err", "Cmd", "UserLog", "Jo
                   "TransferInput", "JobDescription"})  # fmt: skip
 
 
-def note_of(key: str) -> str | None:
-    """Why a command (in lower case) is not followed; None if it is."""
+def note_of(key: str, *, guess: bool = True) -> str | None:
+    """Why a command (in lower case) is not followed, None if it is; `guess` which one is meant, which takes its time."""
     name = _SYNONYMS.get(key, key)
     if key.startswith("my.") or name in _FOLLOWED or name in _EXPRESSIONS or name in _STRINGS:
         return None
     if re.fullmatch(r"request_\w+", name) and name not in _MISTYPED:
-        near = difflib.get_close_matches(name, _FOLLOWED, n=1, cutoff=0.9)
+        near = difflib.get_close_matches(name, _FOLLOWED, n=1, cutoff=0.9) if guess else []
         return f"asks for a resource of that name; is {near[0]} meant?" if near else None
     if name in _WITHOUT_EFFECT:
         return "does not decide where the job runs and is left out of the ad"
     if _NOT_MODELLED.fullmatch(name):
         return "is not supported: what it adds to the ad is missing here"
-    near = difflib.get_close_matches(name, [*_FOLLOWED, *_EXPRESSIONS, *_STRINGS], n=1, cutoff=0.75)
+    known = [*_FOLLOWED, *_EXPRESSIONS, *_STRINGS]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75) if guess else []
     return "is no command that is known here" + (f"; is {near[0]} meant?" if near else "")
 
 

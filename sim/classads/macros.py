@@ -7,6 +7,7 @@ measured with condor_submit -dry-run of 23.9.6 (tests/pool/test_submit_oracle.py
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
@@ -16,7 +17,11 @@ from sim.errors import ExpressionError, InputError
 DEEPEST = 20  # macros inside one another; condor_submit itself never ends on a = $(b), b = $(a)
 LONGEST = 200_000  # characters of a value with its macros expanded
 
+SLOWEST_S = 0.05  # CPU time of a constant expression
+MOST_WORK = 3_000_000  # characters looked at for one value, its macros and theirs
+
 _CALL = re.compile(r"\$(?P<function>[A-Za-z_]*)\(")
+_BRACKET = re.compile(r"[()]")
 _NAME = re.compile(r"[\w.]*")
 _FORMAT = re.compile(r"%[-+ 0#]*\d{0,3}(?:\.\d{1,3})?[dixXfeEgGs]")
 
@@ -45,6 +50,7 @@ class _Expansion:
     def __init__(self, macros: Mapping[str, str], environment: Mapping[str, str]) -> None:
         self.macros = macros
         self.environment = environment
+        self.work = 0
         self.functions: dict[str, Callable[[str, int], str]] = {
             "": self.value,
             "env": self.variable,
@@ -80,11 +86,12 @@ class _Expansion:
 
     def one(self, text: str, start: int, depth: int) -> tuple[str, int]:
         """The text that stands for the macro at `start`, and where to go on; what is none stays as it is."""
+        self.work += 50
         if text.startswith("$$", start):
-            end = _closing(text, start + 2) if text.startswith("(", start + 2) else -1
+            end = self.closing(text, start + 2) if text.startswith("(", start + 2) else -1
             return text[start : max(end, start + 1) + 1], max(end, start + 1) + 1
         call = _CALL.match(text, start)
-        if call is None or (end := _closing(text, call.end() - 1)) < 0:
+        if call is None or (end := self.closing(text, call.end() - 1)) < 0:
             return "$", start + 1
         name, body = call["function"].lower(), text[call.end() : end]
         if name in self.functions:
@@ -94,6 +101,13 @@ class _Expansion:
         if re.fullmatch(r"f[pnxdqab]*", name):
             return self.file_name(name[1:], body, depth), end + 1
         return "$", start + 1
+
+    def closing(self, text: str, opened: int) -> int:
+        end = _closing(text, opened)
+        self.work += (len(text) if end < 0 else end) - opened
+        if self.work > MOST_WORK:
+            raise InputError(f"macros that take too long to expand in {text[:60]!r}")
+        return end
 
     def value(self, body: str, depth: int) -> str:
         name, colon, default = body.partition(":")
@@ -195,17 +209,20 @@ class _Expansion:
 def _closing(text: str, opened: int) -> int:
     """Where the bracket at `opened` closes, -1 if nowhere."""
     depth = 0
-    for place in range(opened, len(text)):
-        depth += (text[place] == "(") - (text[place] == ")")
+    for bracket in _BRACKET.finditer(text, opened):
+        depth += 1 if bracket[0] == "(" else -1
         if depth == 0:
-            return place
+            return bracket.start()
     return -1
 
 
 def _evaluate(text: str) -> object:
     """The value of a constant expression; None where there is none."""
+    began_s = time.thread_time()
     try:
         value = Expression.parse(text).tree.eval()
     except (ExpressionError, RuntimeError, ValueError):
         return None
+    if time.thread_time() - began_s > SLOWEST_S:  # a regular expression such as (a+)+, perhaps for every job
+        raise InputError(f"{text[:60]!r} takes too long to evaluate")
     return value if type(value) in {int, float, bool, str} else None

@@ -292,6 +292,7 @@ class Matcher:
         self._device_memo: dict[tuple[int, int], bool] = {}
         self._rank_reads: dict[tuple[int, int], bool] = {}
         self._rank_memo: dict[tuple[object, ...], float] = {}
+        self._constant_ranks: dict[int, float | None] = {}
         self.evaluations = 0
 
     def autocluster(self, text: str) -> Autocluster:
@@ -517,6 +518,11 @@ class Matcher:
 
     def rank(self, cluster: Autocluster, kind: Kind, left: Remainder) -> float:
         """The job's Rank of such a slot; anything but a number counts as 0."""
+        if cluster.id not in self._constant_ranks:
+            constant = not _references_of(_written(cluster.ad, "Rank"))
+            self._constant_ranks[cluster.id] = _rank(cluster.ad, cluster.ad) if constant else None
+        if (told := self._constant_ranks[cluster.id]) is not None:
+            return told
         pair = (cluster.id, kind.id)
         if pair not in self._rank_reads:
             reads = _reads(_names(cluster.ad), _names(kind.ad), (False, "rank"))

@@ -21,6 +21,11 @@ from sim.errors import ExpressionError, InputError
 
 LONGEST = 1_000_000  # characters of a file
 MOST_JOBS = 10_000
+MOST_DIFFERENT = 2_000  # jobs with ads of their own
+MOST_TEXT = 20_000_000  # characters of all those jobs' commands, and of all values that are set
+MOST_STATEMENTS = 10_000
+MOST_GUESSES = 200
+DEEPEST_IF = 100
 VERSION = (23, 9, 6)  # whose rules these are, for `if version >= …`
 
 _ASSIGNMENT = re.compile(r"(?P<name>[+-]?[A-Za-z_0-9][\w.]*)\s*=(?P<value>.*)", re.DOTALL)
@@ -31,6 +36,7 @@ _SOURCE = re.compile(
 )
 _HEAD = re.compile(r"(?P<count>[^A-Za-z_]*)(?P<names>[A-Za-z_][\w\s,]*)?")
 _SLICE = re.compile(r"\[\s*(-?\d*)\s*(?:(:)\s*(-?\d*)\s*(?::\s*(-?\d*)\s*)?)?\]\s*(?P<rest>.*)", re.DOTALL)
+_USED = re.compile(r"\$\w*\(\s*([\w.]+)")
 _KINDS = {"files", "dirs", "any"}
 
 
@@ -76,7 +82,7 @@ class Job(NamedTuple):
 class Submission:
     """The jobs of a submit file, and what of it is not followed.
 
-    n_jobs : how many the file describes; `jobs` holds the first `MOST_JOBS`
+    n_jobs : how many the file describes; `jobs` holds the first `MOST_JOBS`, fewer where they differ from one another
     """
 
     jobs: tuple[Job, ...]
@@ -143,6 +149,13 @@ class _Reader:
     notes: dict[tuple[int, str], Note] = field(default_factory=dict)
     n_jobs: int = 0
     queued: bool = False
+    statements: int = 0
+    size: int = 0
+    full: bool = False
+    noted: int = 0
+    reasons: dict[str, str | None] = field(default_factory=dict)
+    commands_followed: list[str] = field(default_factory=list)
+    changed: bool = True
     made: dict[tuple[tuple[str, str], ...], JobDescription] = field(default_factory=dict)
 
     def fail(self, line: int, reason: str) -> InputError:
@@ -166,6 +179,9 @@ class _Reader:
 
     def take(self, number: int, statement: str, lines: list[str], place: int) -> int:
         """Follow one statement; gives the place of the next line."""
+        self.statements += 1
+        if self.statements > MOST_STATEMENTS:
+            raise self.fail(number, f"more than {MOST_STATEMENTS:,} statements")
         word = statement.split(None, 1)[0].lower()
         if word in {"if", "elif", "else", "endif"}:
             self.branch(number, word, statement[len(word) :].strip())
@@ -210,15 +226,24 @@ class _Reader:
         key = _key(name)
         before = self.commands.get(key)
         # a value may go on from its own former one; everything else is expanded when a job is queued
-        own = re.compile(rf"\$\(\s*{re.escape(key)}\s*(?::[^)]*)?\)", re.IGNORECASE)
+        own = re.compile(rf"\$\(\s*{re.escape(key)}\s*(?::[^)]{{0,1000}})?\)", re.IGNORECASE)
+        if len(value) > LONGEST_VALUE:
+            raise self.fail(number, f"a value of more than {LONGEST_VALUE:,} characters")
         if "$" in value:
             value = own.sub(lambda found: expand(found[0], {key: before.text if before else ""}, {}), value)
         if len(value) > LONGEST_VALUE:
             raise self.fail(number, f"a value of more than {LONGEST_VALUE:,} characters")
+        self.grow(len(value), number)
         if name.startswith("-"):
             value = ""
+        self.changed = True
         self.commands.pop(key, None)
         self.commands[key] = Command(name.lstrip("+-") if key.startswith("my.") else name, value, number)
+
+    def grow(self, size: int, number: int) -> None:
+        self.size += size
+        if self.size > MOST_TEXT:
+            raise self.fail(number, f"the values so far have more than {MOST_TEXT:,} characters")
 
     def block(self, number: int, tag: str, lines: list[str], place: int) -> tuple[str, int]:
         for end in range(place, len(lines)):
@@ -230,6 +255,8 @@ class _Reader:
 
     def branch(self, number: int, word: str, condition: str) -> None:
         if word == "if":
+            if len(self.branches) >= DEEPEST_IF:
+                raise self.fail(number, f"more than {DEEPEST_IF} ifs inside one another")
             holds = self.active and self.holds(number, condition)
             self.branches.append(_Branch(number, holds, holds))
             return
@@ -285,6 +312,9 @@ class _Reader:
             return place
         items, place = self.items(number, source["how"].lower(), source["rest"].strip(), lines, place)
         for index, item in items:
+            if self.full:
+                self.n_jobs += count
+                continue
             told = dict(zip(names, _fields(item, len(names)), strict=True))
             self.add_jobs(number, count, told, index)
         return place
@@ -383,30 +413,49 @@ class _Reader:
         return {**told, **{name.lower(): value for name, value in (live or {}).items()}}
 
     def add_jobs(self, number: int, count: int, item: Mapping[str, str], index: int) -> None:
+        self.n_jobs += count
         for step in range(count):
-            proc = self.n_jobs
-            self.n_jobs += 1
-            if proc >= MOST_JOBS:
-                self.n_jobs += count - step - 1
+            if self.full:
                 return
+            proc = self.n_jobs - count + step
             live = {"process": str(proc), "procid": str(proc), "step": str(step), "row": str(index),
                     "itemindex": str(index), "cluster": "1", "clusterid": "1", **item}  # fmt: skip
             self.jobs.append(self.job(number, proc, live))
+            self.full = (
+                len(self.jobs) >= MOST_JOBS or len(self.made) >= MOST_DIFFERENT or self.size > MOST_TEXT
+            )
+
+    def note_of(self, key: str) -> str | None:
+        """Why a command is not followed; of only so many names it is guessed which others are meant."""
+        if key not in self.reasons:
+            self.reasons[key] = note_of(key, guess=len(self.reasons) < MOST_GUESSES)
+        return self.reasons[key]
+
+    def followed(self) -> list[str]:
+        """The commands that say something of the job; the others are macros, or nothing at all."""
+        if self.changed:
+            self.commands_followed = [key for key in self.commands if self.note_of(key) is None]
+            self.changed = False
+        return self.commands_followed
 
     def job(self, number: int, proc: int, live: Mapping[str, str]) -> Job:
         values = self.values(live)
         told: dict[str, Command] = {}
-        for key, command in self.commands.items():
-            if note_of(key) is not None:  # a macro, or nothing at all
-                continue
-            told[key] = command._replace(text=self.expanded(command.line, command.text, values))
+        for key in self.followed():
+            command = self.commands[key]
+            if "$" in command.text:
+                command = command._replace(text=self.expanded(command.line, command.text, values))
+            told[key] = command
         for variable, value in live.items():  # a queue variable may be a command
-            if note_of(variable.lower()) is None:
+            if self.note_of(variable.lower()) is None:
                 told[variable.lower()] = Command(variable, self.expanded(number, value, values), number)
         said = tuple((name, command.text) for name, command in told.items())
         if said not in self.made:
+            self.size += sum(len(text) + 200 for _, text in said)  # an attribute costs time, too
             self.made[said] = describe(told, self.access_point, self.where)
-            self.note(told)
+            if len(self.made) == 1 or self.noted != len(self.commands):
+                self.noted = len(self.commands)
+                self.note(told)
         made = self.made[said]
         return Job(proc, made.ad(proc), made)
 
@@ -417,12 +466,13 @@ class _Reader:
             raise self.fail(number, str(error)) from error
 
     def note(self, told: Mapping[str, Command]) -> None:
-        used = " ".join(command.text for command in self.commands.values()).lower()
+        texts = [command.text.lower() for command in self.commands.values() if "$" in command.text]
+        used = {found[1] for text in texts for found in _USED.finditer(text)}
         for key, command in self.commands.items():
             reason = note_of(key)
             if reason is None and key in DEVICE_COMMANDS and not told.get("request_gpus"):
                 reason = "has no effect without request_gpus"
-            if reason is None or re.search(rf"\$\w*\(\s*{re.escape(key)}\b", used):
+            if reason is None or key in used:
                 continue
             self.notes.setdefault((command.line, key), Note(command.line, command.name, reason))
 
@@ -430,7 +480,7 @@ class _Reader:
         notes = sorted(self.notes.values())
         if self.n_jobs > len(self.jobs):
             notes.append(
-                Note(0, "queue", f"{self.n_jobs:,} jobs described, the first {MOST_JOBS:,} are read")
+                Note(0, "queue", f"{self.n_jobs:,} jobs described, the first {len(self.jobs):,} are read")
             )
         return Submission(tuple(self.jobs), tuple(notes), self.n_jobs)
 

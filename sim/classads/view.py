@@ -18,6 +18,8 @@ from sim.classads.ads import LEFT_OUT_OF_JOBS, LEFT_OUT_OF_SLOTS, PRIVATE, Ad, p
 _LITERAL = re.compile(
     r'"(?P<text>[^"\\]*)"|(?P<int>-?\d{1,18})|(?P<real>-?\d+\.\d+(?:e[+-]?\d+)?)|(?P<word>true|false|undefined|error)'
 )
+_NUMBERS = (int, float)
+_GREATEST = 1e18
 _WORDS = {"true": True, "false": False, "undefined": None, "error": None}
 _NESTED = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|[^;"\[\]{}]*?)(?:; | ?\]$)')
 _DEEPER = re.compile(r"\n {9,}")
@@ -45,6 +47,13 @@ class _Line(NamedTuple):
     volatile_job: bool
 
 
+class Aside(NamedTuple):
+    """Attributes of an ad that stand beside those in hand: names in lower case, in order, and what is known of each."""
+
+    names: tuple[str, ...]
+    lines: tuple[_Line, ...]
+
+
 class View:
     """The attributes of an ad; the ad itself must not be changed meanwhile."""
 
@@ -52,7 +61,7 @@ class View:
 
     def __init__(self, ad: Ad) -> None:
         self.ad = ad
-        lines = list(map(_line, _pieces(ad)))
+        lines = [_line(piece) for piece in _pieces(ad)]
         self._lines = {line.name: line for line in lines}
         self._grouped = [line.name for line in lines if line.grouped]
 
@@ -69,8 +78,10 @@ class View:
             line = self._lines.get(name.lower())
             if line is None:
                 continue
-            value = self.value(name) if line.value is EXPRESSION else line.value
-            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18:
+            value = line.value
+            if value is EXPRESSION:
+                value = value_of(self.ad, name)
+            if value.__class__ in _NUMBERS and -_GREATEST < value < _GREATEST:
                 return float(value)
         return None
 
@@ -80,14 +91,22 @@ class View:
             line = self._lines.get(name.lower())
             if line is None:
                 continue
-            value = self.value(name) if line.value is EXPRESSION else line.value
-            if isinstance(value, str) and value:
-                return value
+            value = line.value
+            if value is EXPRESSION:
+                value = value_of(self.ad, name)
+            if value and value.__class__ is str:
+                return str(value)
         return None
 
     def flag(self, *names: str) -> bool:
         """Whether one of these attributes is true; absent booleans are false (fact sheet §6.4)."""
-        return any(name.lower() in self._lines and self.value(name) is True for name in names)
+        for name in names:
+            line = self._lines.get(name.lower())
+            if line is not None and (
+                line.value is True or (line.value is EXPRESSION and value_of(self.ad, name) is True)
+            ):
+                return True
+        return False
 
     def source(self, name: str) -> str | None:
         """An attribute as text, not evaluated."""
@@ -119,19 +138,20 @@ class View:
             if name not in names and not line.private:
                 names[name] = line.text.partition(" = ")[0]
 
-    def set_aside(self, apart_from: frozenset[str]) -> tuple[object, ...]:
+    def set_aside(self, apart_from: frozenset[str]) -> Aside:
         """What `print` keeps of a slot ad beside these attributes (in lower case), to be put back into another view."""
-        return tuple(
-            line
+        kept = sorted(
+            name
             for name, line in self._lines.items()
             if name not in apart_from and not line.private and not line.volatile_slot
         )
+        return Aside(tuple(kept), tuple(map(self._lines.__getitem__, kept)))
 
-    def put_back(self, lines: tuple[object, ...]) -> None:
+    def put_back(self, aside: Aside) -> None:
         """Add what another view set aside; what this ad says itself counts."""
-        for line in lines:
-            assert isinstance(line, _Line)
-            self._lines.setdefault(line.name, line)
+        lines = dict(zip(aside.names, aside.lines, strict=True))
+        lines.update(self._lines)
+        self._lines = lines
 
     def print(self, numbers: Mapping[str, float] | None = None) -> str:
         """The ad as text without what is volatile or private, in order of names.
@@ -139,22 +159,26 @@ class View:
         Job ads also lose what the schedd notes about their run. `numbers` stand in for the attributes of these names.
         """
         put = {name.lower(): f"{name} = {_number_text(value)}" for name, value in (numbers or {}).items()}
-        is_job = "clusterid" in self._lines
-        read: frozenset[str] | None = None
-        kept: list[str] = []
-        for name, line in sorted(self._lines.items()):
-            if line.private:
-                continue
-            if line.volatile_job if is_job else line.volatile_slot:
-                if read is None:
-                    read = self._own_references()
-                if name not in read:
-                    continue
-            kept.append(put.pop(name, line.text) if put else line.text)
+        lines = self._lines
+        if "clusterid" in lines:
+            names = [name for name, line in lines.items() if not (line.private or line.volatile_job)]
+            apart = [name for name, line in lines.items() if line.volatile_job and not line.private]
+        else:
+            names = [name for name, line in lines.items() if not (line.private or line.volatile_slot)]
+            apart = [name for name, line in lines.items() if line.volatile_slot and not line.private]
+        if apart:
+            read = self._own_references()
+            names += [name for name in apart if name in read]
+        names.sort()
+        kept = (
+            [put.pop(name, lines[name].text) for name in names]
+            if put
+            else [lines[name].text for name in names]
+        )
         return f"[ {'; '.join([*kept, *put.values()])} ]"
 
     def _own_references(self) -> frozenset[str]:
-        return _references(tuple(line.text for line in self._lines.values() if line.value is EXPRESSION))
+        return _references(tuple([line.text for line in self._lines.values() if line.value is EXPRESSION]))
 
 
 def print_ad(ad: Ad) -> str:
@@ -176,8 +200,11 @@ def _pieces(ad: Ad) -> list[str]:
 
     An attribute begins on a line of its own, eight blanks deep; what is deeper belongs to a nested ad or list.
     """
-    text = str(ad).rstrip().removesuffix("]").rstrip()
-    return _DEEPER.sub(" ", text).split("\n        ")[1:]
+    pieces = str(ad).rstrip().removesuffix("]").rstrip().split("\n        ")
+    deeper = [place for place, piece in enumerate(pieces) if piece[:1] == " "]
+    for place in reversed(deeper):
+        pieces[place - 1] = f"{pieces[place - 1]} {pieces.pop(place).lstrip(' ')}"
+    return pieces[1:]
 
 
 @lru_cache(maxsize=1 << 16)

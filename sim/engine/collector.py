@@ -109,19 +109,19 @@ class Collector:
             found = self._candidates[cluster.id] = Candidates(self._epoch)
         filled, table, known = self._filled, self.table, found.known
         if found.learnt < len(filled):
+            number = cluster.id
             for state in filled[found.learnt :]:
-                if state.id in known or not state.machines:
+                if not state.machines or state.id in known:
                     continue
-                if table.varies(cluster, state.kind) or table.fits(cluster, state, now):
+                suits = state.fits.get(number)
+                if suits is None:
+                    suits = table.varies(cluster, state.kind) or table.fits(cluster, state, now)
+                if suits:
                     pre, job, post = table.ranks(cluster, state)
                     insort(found.ranked, (-pre, -job, -post, state.id, state))
                     known.add(state.id)
             found.learnt = len(filled)
         return found
-
-    def smallest(self) -> float:
-        """The smallest weight among the offers [weighted cores]."""
-        return min((state.weight for state in self._occupied.values()), default=0.0)
 
     def _forget(self) -> None:
         self._filled = list(self._occupied.values())

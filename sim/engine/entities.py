@@ -116,12 +116,14 @@ class Submitter:
 
     charged : cores that count as used until the next cycle (real-pool facts §7.4)
     advertised : idle jobs in the last submitter ad
+    demand : what its idle and its running jobs ask for in that ad [weighted cores]; kept where there are groups
     waiting : the queues that hold jobs, by autocluster
     """
 
     __slots__ = (
         "advertised",
         "charged",
+        "demand",
         "factor",
         "group",
         "n_idle",
@@ -141,6 +143,7 @@ class Submitter:
         self.usage = 0.0
         self.charged = 0.0
         self.advertised = 0
+        self.demand = 0.0
         self.n_idle = 0
         self.stale = False
         self.queues: dict[int, Queue] = {}

@@ -76,13 +76,7 @@ def _parent(name: str, groups: Sequence[Group]) -> str:
     return above
 
 
-def allocate(
-    groups: Sequence[Group],
-    demand: Mapping[str, float],
-    weight: float,
-    *,
-    root_accepts: bool = True,
-) -> dict[str, float]:
+def allocate(groups: Sequence[Group], demand: Mapping[str, float], weight: float) -> dict[str, float]:
     """What each group may use in this round [weighted cores].
 
     Parameters
@@ -90,12 +84,12 @@ def allocate(
     demand : what each group uses and asks for together [weighted cores], by name, the root's under its empty name
     weight : of the pool
 
-    A group gets its demand up to its quota. What is left over goes to those that accept surplus and want more, in
-    proportion to their quotas (equally, where those are all zero), until nobody wants more.
+    A group gets its demand up to its quota. What is left over goes to those that accept surplus (the root always does)
+    and want more, in proportion to their quotas (equally, where those are all zero), until nobody wants more.
     """
     quota = quotas(groups, weight)
     given = {name: min(demand.get(name, 0.0), own) for name, own in quota.items()}
-    accepts = {group.name for group in groups if group.accept_surplus} | ({ROOT} if root_accepts else set())
+    accepts = {group.name for group in groups if group.accept_surplus} | {ROOT}
     surplus = weight - sum(given.values())
     while surplus > 1e-9:
         hungry = [name for name in quota if name in accepts and demand.get(name, 0.0) > given[name] + 1e-9]
@@ -114,11 +108,11 @@ def allocate(
     return given
 
 
-def serving_order(given: Mapping[str, float], usage: Mapping[str, float]) -> list[str]:
-    """Groups in ascending order of use against quota (GROUP_SORT_EXPR as by default), the root last."""
+def serving_order(quota: Mapping[str, float], usage: Mapping[str, float]) -> list[str]:
+    """Groups in ascending order of use against quota (GROUP_SORT_EXPR as by default), then by name, the root last."""
 
-    def key(name: str) -> tuple[bool, float]:
-        quota = given[name]
-        return name == ROOT, usage.get(name, 0.0) / quota if quota > 0 else float("inf")
+    def key(name: str) -> tuple[bool, float, str]:
+        own = quota[name]
+        return name == ROOT, usage.get(name, 0.0) / own if own > 0 else float("inf"), name
 
-    return sorted(given, key=key)
+    return sorted(quota, key=key)

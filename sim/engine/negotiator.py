@@ -12,12 +12,15 @@ from typing import NamedTuple
 from sim.classads.matching import Autocluster
 from sim.engine.collector import Candidates, Collector
 from sim.engine.concurrency import LimitLedger
-from sim.engine.entities import Claim, Machine, State, Submitter
+from sim.engine.entities import FOREVER, Claim, Machine, State, Submitter
 from sim.engine.fairshare import limits
 from sim.engine.slots import SlotTable, pre_job_rank
 from sim.engine.streams import Draws
 
 NO_PREEMPTION, RANK_PREEMPTION, PRIORITY_PREEMPTION = 2, 1, 0
+PRIORITY_DELTA = (
+    0.5  # by so much a user's effective priority must be worse to be preempted (`matchmaker.cpp`)
+)
 
 
 class Cycle:
@@ -33,14 +36,16 @@ class Cycle:
 
 
 class Schedd(NamedTuple):
-    """The other side of a match.
+    """The other side of a match, and of the cycle's first count.
 
+    smallest : the least weight of any slot, whole or carved, taken or not [weighted cores]: 0 where a machine is full
     deliver : takes a match on a partitionable or static slot; False if no job was there to take it, or the startd refused
     preempt : takes a match on a claimed slot
     """
 
     deliver: Callable[[Submitter, Autocluster, Machine], bool]
     preempt: Callable[[Submitter, Autocluster, Claim], bool]
+    smallest: Callable[[], float]
 
 
 class Preemption(NamedTuple):
@@ -60,18 +65,36 @@ Probe = Callable[[Submitter, float, float], None]
 
 
 class Turn:
-    """One submitter's turn: what it may still take."""
+    """One submitter's turn: what it may still take.
 
-    __slots__ = ("limit", "limited", "person", "used")
+    limit, used : of all slots [weighted cores]
+    free_limit, free_used : of unclaimed ones; a group's quota bounds only these where preemption is considered
+    beyond : whether, once the limit is reached, slots may still be taken whose startd RANK prefers the job
+    """
 
-    def __init__(self, person: Submitter, limit: float) -> None:
+    __slots__ = ("beyond", "free_limit", "free_used", "limit", "limited", "person", "used")
+
+    def __init__(
+        self, person: Submitter, limit: float, free_limit: float | None = None, *, beyond: bool = False
+    ) -> None:
         self.person = person
         self.limit = limit
-        self.used = 0.0
+        self.free_limit = limit if free_limit is None else free_limit
+        self.beyond = beyond
+        self.used = self.free_used = 0.0
         self.limited = False
 
+    @property
+    def over(self) -> bool:
+        """Whether the limit is reached."""
+        return self.used >= self.limit
+
     def permits(self, cost: float) -> bool:
-        """Whether a slot of this weight may still be matched; the first one rounds up (`SubmitterLimitPermits`)."""
+        """Whether a free slot of this weight may still be matched; the first rounds up (`SubmitterLimitPermits`)."""
+        return self.free_used + cost <= self.free_limit or (self.free_used == 0 and self.free_limit > 0)
+
+    def permits_claimed(self, cost: float) -> bool:
+        """Whether a claimed slot of this weight may still be taken from its user."""
         return self.used + cost <= self.limit or (self.used == 0 and self.limit > 0)
 
 
@@ -80,8 +103,8 @@ class Negotiator:
 
     Parameters
     ----------
-    ties : breaks ties
-    consider_preemption : then a submitter without idle jobs keeps its share (fact sheet §1.4)
+    ties, probes : break ties of submitters and slots, and of observers
+    consider_preemption : then a submitter without idle jobs keeps its share in the first spin (fact sheet §1.4)
     one_match_per_slot : a matched partitionable slot leaves the cycle's list
     fair_share : submitters go in order of effective priority, each up to its share; without it in random order, unlimited
     ceilings : most that a submitter may use [weighted cores], by name
@@ -93,6 +116,7 @@ class Negotiator:
         collector: Collector,
         ties: Draws,
         *,
+        probes: Draws | None = None,
         consider_preemption: bool,
         one_match_per_slot: bool = True,
         fair_share: bool = True,
@@ -102,6 +126,7 @@ class Negotiator:
         self.collector = collector
         self.table: SlotTable = collector.table
         self.ties = ties
+        self.probes = probes or ties
         self.consider_preemption = consider_preemption
         self.one_match_per_slot = one_match_per_slot
         self.fair_share = fair_share
@@ -117,7 +142,7 @@ class Negotiator:
         now: float,
         schedd: Schedd,
         *,
-        quota: float = float("inf"),
+        quota: float = FOREVER,
         preemption: Preemption | None = None,
         observers: Collection[Submitter] = (),
         probe: Probe | None = None,
@@ -130,29 +155,37 @@ class Negotiator:
         collector = self.collector
         cycle = Cycle(collector.count)
         self._preemption, self._taken = preemption, set()
-        everyone = [person for person in submitters if person.advertised or person.usage]
-        usage = {person.name: person.usage for person in everyone}
+        everyone = [person for person in submitters if person.advertised or person.charged]
+        usage = {person.name: person.charged for person in everyone}
         waiting = {person.name: person for person in everyone if person.advertised}
         wanted = {name: self._requests(person) for name, person in waiting.items()}
         pie_weight = min(weight, quota)
         order = self._order(everyone, observers, usage, pie_weight)
+        smallest = schedd.smallest() if self.fair_share else 0.0
         if probe is not None and not waiting:
             for person in order:
                 probe(person, weight, now)
         while waiting and (collector.count or preemption is not None):
-            present = [person for person in everyone if self.consider_preemption or person.name in waiting]
-            limit = self._limits(present, usage, pie_weight, quota)
-            pie = sum(limit.values())
-            before = (collector.count, len(waiting), len(self._taken))
             cycle.spins += 1
-            smallest = collector.smallest() if cycle.spins > 1 else 0.0
+            # in the first spin the limit doesn't bind where a startd's RANK prefers the job, and who only runs jobs has a
+            # share; then who has no idle job leaves (`negotiateWithGroup`)
+            lenient = self.consider_preemption and cycle.spins == 1
+            if not lenient and sum(usage.values()) >= quota:
+                break
+            present = [person for person in everyone if lenient or person.name in waiting]
+            limit = self._limits(present, usage, pie_weight, quota)
+            room = max(0.0, quota - sum(usage.values())) if self.consider_preemption else FOREVER
+            pie = sum(limit.values())
+            before = (collector.count, len(present), len(self._taken))
             for person in order:
                 if probe is not None and cycle.spins == 1 and person in observers:
                     probe(person, self._share(person, present, pie_weight), now)
                 allowed = min(limit.get(person.name, 0.0), pie)
                 if person.name not in waiting or (cycle.spins > 1 and allowed < smallest):
                     continue
-                turn = Turn(person, allowed)
+                if not lenient and quota < FOREVER and sum(usage.values()) >= quota:
+                    break
+                turn = Turn(person, allowed, min(allowed, room), beyond=lenient and preemption is not None)
                 if self._turn(turn, wanted[person.name], now, schedd, cycle):
                     del waiting[person.name]
                 usage[person.name] += turn.used
@@ -165,9 +198,9 @@ class Negotiator:
         self, present: list[Submitter], usage: dict[str, float], weight: float, quota: float
     ) -> dict[str, float]:
         if not self.fair_share:
-            return {person.name: float("inf") for person in present}
+            return {person.name: FOREVER for person in present}
         found = limits({person.name: person.effective for person in present}, usage, weight)
-        if quota < float("inf"):
+        if quota < FOREVER and not self.consider_preemption:
             room = max(0.0, quota - sum(usage.values()))
             found = {name: min(limit, room) for name, limit in found.items()}
         for name, ceiling in self.ceilings.items():
@@ -179,7 +212,7 @@ class Negotiator:
     def _share(person: Submitter, present: list[Submitter], weight: float) -> float:
         """What a submitter might take if it were among those present [weighted cores]."""
         effective = {other.name: other.effective for other in present} | {person.name: person.effective}
-        usage = {other.name: other.usage for other in present} | {person.name: person.usage}
+        usage = {other.name: other.charged for other in present} | {person.name: person.charged}
         return limits(effective, usage, weight)[person.name]
 
     def _order(
@@ -190,19 +223,24 @@ class Negotiator:
         weight: float,
     ) -> list[Submitter]:
         """Submitters by effective priority, then by how far their share is used, then at random, once per cycle."""
-        everyone = [*everyone, *(person for person in observers if person not in everyone)]
+        lots = [self.ties.uniform() for _ in everyone] if len(everyone) > 1 else [0.5] * len(everyone)
+        only = [person for person in observers if person not in everyone]
+        everyone = [*everyone, *only]
         if len(everyone) < 2:
             return everyone
-        draw = self.ties.uniform
+        lot = {
+            person.name: number
+            for person, number in zip(everyone, [*lots, *(self.probes.uniform() for _ in only)], strict=True)
+        }
         if not self.fair_share:
-            return [person for _, person in sorted(((draw(), p) for p in everyone), key=lambda pair: pair[0])]
+            return sorted(everyone, key=lambda person: lot[person.name])
         usage = {person.name: usage.get(person.name, 0.0) for person in everyone}
         limit = limits({person.name: person.effective for person in everyone}, usage, weight)
 
         def key(person: Submitter) -> tuple[float, float, float]:
             used = usage[person.name]
             total = used + limit[person.name]
-            return person.effective, used / total if total else 0.0, draw()
+            return person.effective, used / total if total else 0.0, lot[person.name]
 
         return sorted(everyone, key=key)
 
@@ -215,7 +253,7 @@ class Negotiator:
         """Match a submitter's requests in job order; True if it needs no further spin.
 
         A request without a slot is rejected for the turn. One that the limit alone kept from a slot is too, but then
-        the submitter stays for the next spin. Requests whose jobs have started meanwhile come last: their matches are
+        the submitter stays for the next spin, and so does one that reached its limit (`Matchmaker::negotiate`). Requests whose jobs have started meanwhile come last: their matches are
         dropped, but charged (real-pool facts §7.5).
         """
         person, waiting = turn.person, turn.person.waiting
@@ -225,6 +263,8 @@ class Negotiator:
         lists: dict[int, Candidates] = {}
         matched = 0
         while order or late:
+            if turn.used >= turn.limit and not turn.beyond:
+                break
             number = order[0][1] if order else late[0]
             queue = person.queues[number]
             cluster = queue.cluster
@@ -253,7 +293,7 @@ class Negotiator:
         if matched:
             cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + matched
         person.charged += turn.used
-        return not turn.limited
+        return not (turn.limited or turn.over)
 
     def _match(
         self, turn: Turn, cluster: Autocluster, found: Candidates, now: float, schedd: Schedd
@@ -262,7 +302,7 @@ class Negotiator:
         limited = cluster.limits
         if limited and not self.ledger.permits(limited):
             return None
-        place = self._best(turn, cluster, found, now)
+        place = None if turn.over else self._best(turn, cluster, found, now)
         if self._preemption is not None:
             victim = self._victim(turn, cluster, found, place, now)
             if victim is not None:
@@ -279,6 +319,7 @@ class Negotiator:
         machine = machines[self.ties.choice(len(machines))]
         self.collector.take(machine)
         turn.used += state.weight
+        turn.free_used += state.weight
         taken = schedd.deliver(turn.person, cluster, machine)
         if taken and limited:
             self.ledger.take(limited)
@@ -350,14 +391,15 @@ class Negotiator:
             if rank > claim.job_rank:
                 kind = RANK_PREEMPTION
             elif (
-                claim.person is not person
+                not turn.over
+                and claim.person.effective >= person.effective + PRIORITY_DELTA
                 and rank >= claim.job_rank
                 and preemption.allowed(claim, person, cluster)
             ):
                 kind = PRIORITY_PREEMPTION
             else:
                 continue
-            if kind == PRIORITY_PREEMPTION and not turn.permits(shape.weight):
+            if kind == PRIORITY_PREEMPTION and not turn.permits_claimed(shape.weight):
                 turn.limited = True
                 continue
             before = float(pre_job_rank(rank, shape.size, owned=True))

@@ -24,7 +24,7 @@ from sim.engine.collector import Collector
 from sim.engine.concurrency import LimitLedger
 from sim.engine.entities import FOREVER, Claim, Job, Machine, Submitter
 from sim.engine.fairshare import decayed
-from sim.engine.groups import ROOT, Group, allocate, group_of, serving_order
+from sim.engine.groups import ROOT, Group, allocate, group_of, quotas, serving_order
 from sim.engine.negotiator import Cycle, Negotiator, Preemption, Schedd
 from sim.engine.records import (
     DONE,
@@ -86,6 +86,7 @@ class Pool:
     priorities : real priorities at the beginning, by submitter; 0.5 for others
     delivery : how software reaches the jobs; nothing is added to the policy's constant without it
     speeds : how much faster than recorded a job runs on a device model [1], by model
+    last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Pool:
         priorities: Mapping[str, float] | None = None,
         delivery: Delivery | Nothing | None = None,
         speeds: Mapping[str, float] | None = None,
+        last_cycle_s: float | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.policy = policy
@@ -120,6 +122,7 @@ class Pool:
         self.negotiator = Negotiator(
             self.collector,
             streams.ties,
+            probes=streams.probes,
             consider_preemption=policy.consider_preemption,
             one_match_per_slot=policy.one_match_per_slot,
             fair_share=policy.fair_share,
@@ -131,9 +134,10 @@ class Pool:
             for name, told in policy.groups.items()
         ]
         self.unfinished = len(jobs)
-        self.ghosts = sorted(ghosts, key=lambda ghost: ghost.at_s)
+        self._ghosts = sorted(ghosts, key=lambda ghost: -ghost.at_s)  # the next one last
+        self._asking: list[Ghost] = []
         self._priorities = dict(priorities or {})
-        self._schedd = Schedd(self._deliver, self._preempt)
+        self._schedd = Schedd(self._deliver, self._preempt, self._smallest)
         self._finished = self.env.event()
         self._weight = 0.0
         self._stale: list[Submitter] = []
@@ -142,6 +146,7 @@ class Pool:
         self._update_spread = policy.update_delay_high - policy.update_delay_low
         self._matched: list[tuple[Submitter, Machine]] = []
         self._last_cycle_s = 0.0
+        self._told_cycle_s = last_cycle_s
         self._busy = 0
         self._ahead = 0
         self._limited = False
@@ -159,6 +164,7 @@ class Pool:
             phase=start_unix % 1,
         )
         self._round = next(self._rounds, NO_ROUND)
+        self._round_before_s = -FOREVER
         for session in sessions:
             self.add(session)
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
@@ -193,15 +199,20 @@ class Pool:
         steps = 100 if progress else 1
         for step in range(1, steps + 1):
             mark = until_s * step / steps
-            if mark > self.env.now and (self.unfinished or self.ghosts) and not self._finished.triggered:
+            if mark > self.env.now and (self.unfinished or self.asking) and not self._finished.triggered:
                 self.env.run(until=self.env.timeout(mark - self.env.now) | self._finished)
             if progress is not None:
                 progress(step / steps)
         self._catch_up(self.env.now)
-        for ghost in self.ghosts:
-            if ghost.at_s <= self.env.now:
-                self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
+        self._hear_ghosts(self.env.now)
+        for ghost in self._asking:
+            self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
         return float(self.env.now)
+
+    @property
+    def asking(self) -> bool:
+        """Whether a ghost waits for its answer, or will."""
+        return bool(self._asking or self._ghosts)
 
     @property
     def out(self) -> int:
@@ -289,6 +300,7 @@ class Pool:
             if round_s > now:
                 return
             self._advertise()
+            self._round_before_s = round_s
             self._round = next(self._rounds, NO_ROUND)
 
     def _note(self, person: Submitter) -> None:
@@ -302,6 +314,9 @@ class Pool:
             person.advertised = person.n_idle
             person.stale = False
         self._stale.clear()
+        if self.groups:
+            for person in self.submitters.values():
+                person.demand = person.usage + _demand(person)
 
     def _pop(self, person: Submitter, cluster: Autocluster, now: float) -> Job:
         job = self._jobs[person.queues[cluster.id].pop()]
@@ -333,7 +348,7 @@ class Pool:
         self._check_finished()
 
     def _check_finished(self) -> None:
-        if not self.unfinished and not self.ghosts and not self._finished.triggered:
+        if not self.unfinished and not self.asking and not self._finished.triggered:
             self._finished.succeed()
 
     # --- machines come and go
@@ -455,16 +470,29 @@ class Pool:
     def _negotiate(self) -> Events:
         env, policy = self.env, self.policy
         if policy.first_cycle is None:
-            # the cycle before the run began at any time within an interval; submissions bring the first one forward, too
-            yield env.timeout(
-                max(0.0, self._next_cycle(-self.streams.phase.uniform() * policy.negotiator_interval))
-            )
+            # submissions bring the first one forward, too
+            yield env.timeout(max(0.0, self._next_cycle(self._cycle_before())))
         else:
             yield env.timeout(policy.first_cycle)
         while True:
             started = env.now
             self._cycle(started)
-            yield env.timeout(self._next_cycle(started) - started)
+            next_s = self._next_cycle(started)
+            due = env.timeout(next_s - started)
+            while policy.reschedule and self._ghosts and self._ghosts[-1].at_s < next_s:
+                yield from self._look_out(started, next_s)
+            yield due
+
+    def _cycle_before(self) -> float:
+        """When the last cycle before the run began [s]: at any time within an interval, where the record doesn't tell.
+
+        A negotiator tells a cycle's time in whole seconds, and may have had more cycles since: one every interval.
+        """
+        interval = self.policy.negotiator_interval
+        drawn = self.streams.phase.uniform()
+        if self._told_cycle_s is None:
+            return -drawn * interval
+        return (self._told_cycle_s + min(drawn, -self._told_cycle_s)) % -interval
 
     def _next_cycle(self, started: float) -> float:
         """When the cycle after one that began at `started` begins [s]."""
@@ -494,7 +522,8 @@ class Pool:
         self._update_priorities(now)
         self._publish(now)
         waiting = any(person.advertised for person in self.submitters.values())
-        if not waiting and not (self.ghosts and self.ghosts[0].at_s <= now):
+        self._hear_ghosts(now)
+        if not waiting and not self._asking:
             return
         self._matched = []
         idle = sum(person.n_idle for person in self.submitters.values())
@@ -533,7 +562,7 @@ class Pool:
             self.collector.show(machine, machine.state)
 
     def _serve(self, now: float) -> Cycle:
-        observers = self._observers(now)
+        observers = self._observers()
         probe = self._probe if observers else None
         if self._limited:
             self.negotiator.ledger.count(
@@ -568,33 +597,32 @@ class Pool:
         for person in self.submitters.values():
             members[person.group].append(person)
         total = Cycle(self.collector.count)
-        barred: set[str] = set()
+        quota = quotas(self.groups, self._weight)
+        usage = {name: sum(person.charged for person in people) for name, people in members.items()}
+        demand = {name: sum(person.demand for person in people) for name, people in members.items()}
         for turn in range(GROUP_ROUNDS):
-            usage = {name: sum(person.usage for person in people) for name, people in members.items()}
-            demand = {
-                name: usage[name] + (0.0 if name in barred else sum(_demand(person) for person in people))
-                for name, people in members.items()
-            }
-            given = allocate(self.groups, demand, self._weight, root_accepts=self.policy.group_accept_surplus)
-            before = total.matched
-            for name in serving_order(given, usage):
-                if given[name] <= usage[name] or name in barred:
+            given = allocate(self.groups, demand, self._weight)
+            for name in serving_order(quota, usage):
+                if given[name] <= 0 or (usage[name] >= given[name] and not self.policy.consider_preemption):
                     continue
                 cycle = self.negotiator.negotiate(
                     members[name],
                     self._weight,
                     unix,
                     self._schedd,
-                    quota=given[name],
+                    quota=math.floor(
+                        max(given[name], quota[name])
+                    ),  # whole cores (`hgq_negotiate_with_all_groups`)
                     preemption=preemption,
                     observers=[person for person in observers if person in members[name]] if not turn else (),
                     probe=probe if not turn else None,
                 )
                 self._fill()
                 _add(total, cycle)
-                if not cycle.matched:
-                    barred.add(name)
-            if total.matched == before:
+            usage = {name: sum(person.charged for person in people) for name, people in members.items()}
+            # a group that couldn't use what it was given asks for no more than it has
+            demand = {name: usage[name] if usage[name] < given[name] else demand[name] for name in demand}
+            if all(usage[name] >= given[name] for name in given):
                 break
         again = [
             person
@@ -613,7 +641,7 @@ class Pool:
             self._busy
             or self._ahead
             or self.patient
-            or self.ghosts
+            or self.asking
             or self._changes
             or self._stale
             or self._times[self._next] < FOREVER
@@ -646,6 +674,21 @@ class Pool:
             self._matched.append((person, machine))
         return True
 
+    def _smallest(self) -> float:
+        """The least weight of a slot: of partitionable ones what is left of them, of dynamic ones a core at least."""
+        least = FOREVER
+        for machine in self.machines.values():
+            if machine.seen.weight < least:
+                least = machine.seen.weight
+                if least <= 0:
+                    return least
+        if least <= 1:
+            return least
+        claims = (
+            claim.shape.weight for machine in self.machines.values() for claim in machine.claims.values()
+        )
+        return min(least, min(claims, default=FOREVER))
+
     def _match_delay(self) -> float:
         tail = self.policy.match_to_start_tail
         return self.policy.match_to_start + (tail * self.streams.delays.exponential() if tail else 0.0)
@@ -674,7 +717,11 @@ class Pool:
         return tuple(fitting[: cluster.gpus]) if len(fitting) >= cluster.gpus else None
 
     def _fill(self) -> None:
-        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2)."""
+        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2).
+
+        Jobs with ConcurrencyLimits aren't among them: the negotiator counts those, and only a claim that it made for the
+        same limits may run them (CLAIM_RECYCLING_CONSIDER_LIMITS).
+        """
         if not self._matched:
             return
         matched, self._matched = self._matched, []
@@ -689,7 +736,7 @@ class Pool:
             for person, machine in open_machines:
                 for queue in person.in_order():
                     cluster = queue.cluster
-                    if self._claimable(cluster, machine, now):
+                    if not cluster.limits and self._claimable(cluster, machine, now):
                         claim = self._carve(person, cluster, machine, now)
                         job = self._pop(person, cluster, now)
                         self._start(claim, job, LEFTOVER, self._match_delay(), now)
@@ -962,30 +1009,79 @@ class Pool:
 
     # --- ghost probes
 
-    def _observers(self, now: float) -> list[Submitter]:
-        if not self.ghosts or self.ghosts[0].at_s > now:
-            return []
-        names = dict.fromkeys(ghost.submitter for ghost in self.ghosts if ghost.at_s <= now)
-        return [self.submitter(name) for name in names]
+    def _hear_ghosts(self, now: float) -> None:
+        ghosts = self._ghosts
+        while ghosts and ghosts[-1].at_s <= now:
+            self._asking.append(ghosts.pop())
+
+    def _observers(self) -> list[Submitter]:
+        return [self.submitter(name) for name in dict.fromkeys(ghost.submitter for ghost in self._asking)]
+
+    def _look_out(self, started: float, next_s: float) -> Events:
+        """Let ghosts that come between two cycles have the cycle that their RESCHEDULE would have brought forward.
+
+        Nothing is negotiated in it, so that no other job's wait changes: a ghost is answered if it would have gone
+        first. Otherwise it waits for the next cycle of the others.
+        """
+        env, policy = self.env, self.policy
+        yield env.timeout(max(0.0, self._ghosts[-1].at_s - env.now))
+        self._catch_up(env.now)
+        known = len(self._asking)
+        self._hear_ghosts(env.now)
+        come = self._asking[known:]
+        told_s = max(env.now, self._round_before_s + policy.schedd_min_interval)
+        look_s = next_cycle(
+            started,
+            started + policy.cycle_overhead,
+            [told_s],
+            interval_s=policy.negotiator_interval,
+            delay_s=policy.negotiator_cycle_delay,
+            min_interval_s=policy.negotiator_min_interval,
+            phase=self.start_unix % 1,
+        )
+        if look_s >= next_s:
+            return
+        yield env.timeout(max(0.0, look_s - env.now))
+        best = min(
+            (person.effective for person in self.submitters.values() if person.waiting), default=FOREVER
+        )
+        answers: dict[int, bool] = {}
+        for ghost in come:
+            if self.submitter(ghost.submitter).effective <= best:
+                if ghost.cluster.id not in answers:
+                    answers[ghost.cluster.id] = self._shows_room(ghost.cluster, env.now)
+                if answers[ghost.cluster.id]:
+                    self._answer(ghost, env.now)
+        self._check_finished()
+
+    def _answer(self, ghost: Ghost, now: float) -> None:
+        self._asking.remove(ghost)
+        self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, now))
 
     def _probe(self, person: Submitter, limit: float, now: float) -> None:
         """Let a submitter's ghosts look for a slot at its turn; one that finds one is answered and takes nothing."""
-        elapsed = now - self.start_unix
         answers: dict[int, bool] = {}
-        waiting: list[Ghost] = []
-        for ghost in self.ghosts:
-            if ghost.submitter != person.name or ghost.at_s > elapsed:
-                waiting.append(ghost)
-                continue
+        for ghost in [ghost for ghost in self._asking if ghost.submitter == person.name]:
             cluster = ghost.cluster
             if cluster.id not in answers:
                 answers[cluster.id] = limit > 0 and self._would_match(cluster, now)
             if answers[cluster.id]:
-                self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, elapsed))
-            else:
-                waiting.append(ghost)
-        self.ghosts = waiting
+                self._answer(ghost, self.env.now)
         self._check_finished()
+
+    def _shows_room(self, cluster: Autocluster, now: float) -> bool:
+        """Whether the best slot for such a job, by what the collector would show now, would take it."""
+        unix, shown = self.start_unix + now, {}
+        for machine in self.machines.values():
+            if machine.alive and not machine.closed:
+                state = machine.state if machine.due_s <= now else machine.seen
+                shown[state.id] = (state, machine)
+        fitting = [
+            (self.table.ranks(cluster, state), machine)
+            for state, machine in shown.values()
+            if state.open and self.table.fits(cluster, state, unix)
+        ]
+        return bool(fitting) and self._claimable(cluster, max(fitting, key=_rank)[1], now)
 
     def _would_match(self, cluster: Autocluster, now: float) -> bool:
         """Whether the best slot for such a job would take it; 23.x may refuse although its ad shows a device."""
@@ -994,6 +1090,10 @@ class Pool:
             if state.machines and self.table.fits(cluster, state, now):
                 return self._claimable(cluster, state.machines[0], self.env.now)
         return False
+
+
+def _rank(pair: tuple[tuple[float, float, float], Machine]) -> tuple[float, float, float]:
+    return pair[0]
 
 
 def _order(pair: tuple[Job, str]) -> tuple[float, int, int]:

@@ -51,6 +51,7 @@ class Recording:
 
     clock : what the jobs' first start is: ``shadow`` (JobStartDate of a queue) or ``execution`` (an event log's)
     lifetimes : of startds by name, where they are known better than from snapshots
+    cycles : starts of negotiation cycles, as far as the negotiator told of them [s, Unix]
     """
 
     slots: pd.DataFrame
@@ -63,6 +64,11 @@ class Recording:
     name: str
     clock: str = "shadow"
     lifetimes: Mapping[str, Sequence[Lifetime]] = field(default_factory=dict)
+    cycles: Sequence[float] = ()
+
+    def last_cycle(self, before: float) -> float | None:
+        """The start of the last known negotiation cycle before a moment [s, Unix]; None if none is known."""
+        return max((began for began in self.cycles if began <= before), default=None)
 
     @classmethod
     def load(cls, source: str | Path) -> Recording:
@@ -87,6 +93,7 @@ class Recording:
             first,
             last,
             str(source),
+            cycles=_seconds(store.read("cycles")["started_at"]),
         )
 
 
@@ -233,6 +240,7 @@ class Plan:
         record, start, horizon = self.record, self.start, self.horizon_s
         drawn = self.workload.draw(stream(seed, "workload"))
         jobs = drawn.jobs
+        cycle_at = record.last_cycle(start)
         stays = self.supply.draw(stream(seed, "supply"))
         pool = Pool(
             [(_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on],
@@ -243,6 +251,7 @@ class Plan:
             start_unix=start,
             streams=Streams.of(seed),
             priorities=_priorities(record, start),
+            last_cycle_s=None if cycle_at is None else cycle_at - start,
             delivery=make_delivery(self.scenario.delivery, drawn.frame, record.slots, seed),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
@@ -326,8 +335,8 @@ def _run_on(
     def step(share: float) -> None:
         if progress is not None:
             progress(0.05 + 0.95 * share, "simulating")
-        answered = until_answered and not pool.ghosts
-        if answered or (hopeless and pool.unfinished <= hopeless and not pool.ghosts):
+        answered = until_answered and not pool.asking
+        if answered or (hopeless and pool.unfinished <= hopeless and not pool.asking):
             raise _EndedError
 
     watched = progress is not None or hopeless or until_answered
@@ -490,6 +499,10 @@ def _priorities(record: Recording, start: float) -> dict[str, float]:
     return {
         str(name): float(value) for name, value in people.groupby("submitter")["real_priority"].last().items()
     }
+
+
+def _seconds(times: pd.Series) -> list[float]:
+    return [time.timestamp() for time in times.dropna().drop_duplicates()]
 
 
 def _moment(unix: float) -> pd.Timestamp:

@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 from sim.engine.entities import FOREVER
 
+COMMIT_S = 0.01
+"""How far apart the submissions of one transaction may be logged [s]: up to 1 ms in recorded pools, and the cycle that the
+transaction asks for began 4-22 ms after it (docs/validation.md)."""
+
 
 class Round(NamedTuple):
     """A round in which the schedd counts its jobs and sends submitter ads.
@@ -40,7 +44,8 @@ def rounds(
     phase : what to add to a time for whole seconds to be whole [s]
 
     The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
-    it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires.
+    it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires. The jobs of one
+    transaction come at once.
 
     Examples
     --------
@@ -54,7 +59,10 @@ def rounds(
 
     due = FOREVER if last == -FOREVER else nearest(interval_s) + (last + phase) % 1
     fresh = False
-    for submitted in submissions:
+    place = 0
+    while True:
+        submitted = submissions[place]
+        place += 1
         while due < submitted:
             yield Round(due, fresh)
             last, fresh = due, False
@@ -63,6 +71,10 @@ def rounds(
             return
         soonest = -FOREVER if last == -FOREVER else nearest(min_interval_s)
         if submitted >= soonest:
+            whole = submitted + COMMIT_S
+            while submissions[place] <= whole:
+                submitted = submissions[place]
+                place += 1
             yield Round(submitted, True)
             last, fresh = submitted, False
             due = nearest(interval_s) + (last + phase) % 1

@@ -32,11 +32,11 @@ class Draws:
 
 
 class Streams:
-    """The streams of a seed: ties between slots, delays, the phase of the cycle, losses, arrivals of supply."""
+    """The streams of a seed: ties between slots, delays, the phase of the cycle, losses, arrivals of supply, probes."""
 
     def __init__(self, seed: int) -> None:
-        children = np.random.SeedSequence(seed).spawn(5)
-        self.ties, self.delays, self.phase, self.losses, self.supply = (Draws(child) for child in children)
+        children = np.random.SeedSequence(seed).spawn(6)
+        self.ties, self.delays, self.phase, self.losses, self.supply, self.probes = map(Draws, children)
 
     @classmethod
     def of(cls, seed: int) -> Streams:

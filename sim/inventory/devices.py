@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -25,6 +26,10 @@ from sim.schema import conform, describe
 _VENDOR = re.compile(r"^(?:NVIDIA|AMD|Intel(?:\(R\))?|Tesla|GeForce|Quadro|Radeon)\s+", re.IGNORECASE)
 _NAMES = re.compile(r"\{[\w, ]*\}")
 _BUSY = {"Claimed", "Preempting", "Matched"}
+_LOWERED = {
+    name: name.lower()
+    for name in ("DeviceName", "Capability", "GlobalMemoryMb", "MaxSupportedVersion", "NvidiaDriver")
+}
 _TOLD = ("model", "capability", "memory_mib", "max_runtime", "driver", "mig_parent", "site")
 
 
@@ -49,6 +54,7 @@ class _Slot(NamedTuple):
         return (4 if self.claimed else 0) + (0 if self.backfill else 2) + (0 if partitionable else 1)
 
 
+@lru_cache(maxsize=1 << 12)
 def family(model: str | None) -> str:
     """A model without the vendor's prefixes; ``unknown`` for none.
 
@@ -167,7 +173,7 @@ def _property(slot: _Slot, device_id: str, name: str) -> object:
     The old family is CUDACapability for all, and GPU_a0223334Capability (or CUDA0Capability) where devices differ.
     """
     own = slot.nested.get(device_id)
-    if own is not None and (value := own.get(name.lower())) is not None:
+    if own is not None and (value := own.get(_LOWERED[name])) is not None:
         return value
     for attribute in (f"GPUs_{name}", f"{device_id.replace('-', '_')}{name}", f"CUDA{name}"):
         if (value := slot.ad.value(attribute)) is not None:

@@ -18,19 +18,21 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from sim.errors import PoolscopeError, StoreError
 from sim.schema import conform
 from sim.store import upkeep
-from sim.store.files import write_bytes, write_frame
+from sim.store.files import write_batches, write_bytes, write_frame
 from sim.store.reading import LEFT, TEXTS, Reader, typed
 
 __all__ = ["Snapshot", "Store", "sample_path", "snapshot_id"]
@@ -40,6 +42,8 @@ _ONCE = {
     "cycles": ["negotiator", "started_at"],
     "jobs": ["schedd", "job_id", "status"],
 }
+_TEXTS_AT_ONCE = 2_000  # some 10 MB
+_TEXT_COLUMNS = pa.schema([("key", pa.large_string()), ("ad", pa.large_string())])
 _TOLD_AGAIN = timedelta(days=3)  # how long a daemon may tell the same thing again
 Key = tuple[Any, ...]
 
@@ -135,14 +139,31 @@ class Store(Reader):
         """
         if "ad" not in frame:
             return frame
-        keys = frame["ad"].map(_key)
         known = self._day_keys(f"{snapshot.taken_at:%Y-%m-%d}")
-        new = {key: text for key, text in zip(keys, frame["ad"], strict=True) if key not in known}
-        if new:
-            texts = pd.DataFrame({"key": list(new), "ad": list(new.values())})
-            self._write(TEXTS, texts, snapshot, suffix=f"-{name}")
-            known.update(new)
-        return frame.assign(ad=keys)
+        keys: list[str] = []
+        new: dict[str, str] = {}
+        added: set[str] = set()
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for begin in range(0, len(frame), _TEXTS_AT_ONCE):  # never all as Python's strings
+                for text in frame["ad"].iloc[begin : begin + _TEXTS_AT_ONCE].array:
+                    keys.append(_key(text))
+                    if keys[-1] not in known and keys[-1] not in added:
+                        new[keys[-1]] = text
+                        added.add(keys[-1])
+                last = begin + _TEXTS_AT_ONCE >= len(frame)
+                if new and (last or len(new) >= _TEXTS_AT_ONCE):
+                    yield pa.record_batch([list(new), list(new.values())], schema=_TEXT_COLUMNS)
+                    new.clear()
+
+        made = batches()
+        first = next(made, None)
+        if first is not None:
+            target = self._target(TEXTS, snapshot, suffix=f"-{name}")
+            whole = pa.RecordBatchReader.from_batches(_TEXT_COLUMNS, chain([first], made))
+            write_batches(target, whole, supersedes=())
+            known |= added
+        return frame.assign(ad=pd.Series(keys, index=frame.index, dtype="str"))
 
     def _day_keys(self, day: str) -> set[str]:
         if self._keys[0] != day:
@@ -154,10 +175,13 @@ class Store(Reader):
             self._keys = (day, self.steady(load))
         return self._keys[1]
 
-    def _write(self, name: str, frame: pd.DataFrame, snapshot: Snapshot, suffix: str = "") -> Path:
+    def _target(self, name: str, snapshot: Snapshot, suffix: str = "") -> Path:
         folder = self.path / f"frame={name}" / f"day={snapshot.taken_at:%Y-%m-%d}"
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{snapshot.id}{suffix}.parquet"
+        return folder / f"{snapshot.id}{suffix}.parquet"
+
+    def _write(self, name: str, frame: pd.DataFrame, snapshot: Snapshot) -> Path:
+        target = self._target(name, snapshot)
         write_frame(target, frame)
         return target
 

@@ -13,6 +13,7 @@ from collectors.daemons import Daemons
 from collectors.history import HistorySource
 from collectors.negotiator import NegotiatorSource, missed_cycles
 from collectors.pool import PoolSource
+from collectors.projection import attributes
 from collectors.questions import Location
 from collectors.schedd import ScheddSource
 from collectors.settings import SettingsSource
@@ -125,10 +126,20 @@ class TestCost:
         first, _, last = sizes
         # slots, where the schedds are, negotiators, submitters
         assert last["collector"][0] <= 4
-        assert first["collector"][0] <= 4 + 3  # and once an hour where collector and startds are
+        # and once an hour where collector and startds are, and how many slots there are to be read in parts
+        assert first["collector"][0] <= 4 + 4
         slots = daemons.slots(now().at, "s")[0].frame
         assert last["collector"][1] < first["collector"][1]
         assert last["collector"][1] / len(slots) < 6000
+        # what one query for slots asks in between: the frames' own attributes and what expressions read, not the 300 and
+        # more that an ad may have
+        (asked,) = {
+            len(re.findall(rb"[A-Za-z_]\w*", found))
+            for found in re.findall(
+                rb'\bProjection ?= ?"([^"]*GLIDEIN_ToDie[^"]*)"', bytes(listeners["collector"].asked)
+            )
+        }
+        assert len(attributes("slots", "devices")) * 0.8 < asked < 130
         for name, (connections, _) in last.items():
             assert connections <= 4, name
 

@@ -1,5 +1,6 @@
 """What is asked of each ad is what the frames are made of, and nothing is lost by asking for less."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import sim.inventory
 from collectors import questions
 from collectors.projection import Memory, attributes, cycle_attributes, named_in
-from sim.classads.ads import parse_one, read_ads
+from sim.classads.ads import expression, parse_one, read_ads
 from sim.classads.view import View
 from sim.inventory import devices_frame, slots_frame
 from tests.realpool.pool import Pool
@@ -97,9 +98,9 @@ class TestRealPool:
     def test_rounds_in_between_are_as_whole_ones(self, pool: Pool) -> None:
         """On a pool with jobs, after a reading of everything."""
         clusters = pool.submit(["request_gpus = 1\narguments = 120\nqueue 3"])
-        pool.wait_for(lambda: len(pool.executing(clusters)) == 3, 40, "three jobs run")
         address = (pool.address,)
         try:
+            pool.wait_for(lambda: len(pool.executing(clusters)) == 3, 40, "three jobs run")
             questions.slots(address, AT, "s")
             less = questions.slots(address, AT, "s")
             questions._memory(address).read_at = float("-inf")
@@ -137,3 +138,53 @@ class TestRealPool:
         views, _ = questions._in_between(address, memory, frozenset())
         assert len(views) == len(ads)
         assert all(memory.complete(view) for view in views)
+
+    def test_a_large_pool_is_read_in_parts(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By two processes, each machine whole: no slot twice, none missing, and nothing said otherwise."""
+        from collectors import daemons
+
+        pool.wait_for(lambda: not pool.slots("DynamicSlot"), 60, "an idle pool")
+        whole, told = questions.slots((pool.address,), AT, "s")
+        monkeypatch.setattr(daemons, "PART_SLOTS", 3)
+        asked = daemons.Daemons(pool.address)
+        try:
+            found, devices = asked.slots(AT, "s")
+            again, _ = asked.slots(AT, "s")
+            parts = asked._cut
+        finally:
+            asked.close()
+        assert len(parts) > 2
+        unsteady = ["heard_at", "disk_mib", "total_disk_mib", "activity", "ad"]
+        for made in (found, again):
+            left, right = (
+                one.frame.drop(columns=unsteady).sort_values("name", ignore_index=True)
+                for one in (made, whole)
+            )
+            pd.testing.assert_frame_equal(left, right)
+        key = ["machine", "device_id"]
+        pd.testing.assert_frame_equal(
+            devices.frame.sort_values(key, ignore_index=True), told.frame.sort_values(key, ignore_index=True)
+        )
+
+
+def test_parts_leave_nobody_out() -> None:
+    """Whatever a machine is called, or not called at all, one part has it; judged as a collector judges."""
+    from collectors.questions import Part
+
+    edges = [None, "g", 'n"1', "z9", None]
+    parts = [Part(*pair) for pair in itertools.pairwise(edges)]
+    ads = [
+        '[ Machine = "A" ]',
+        '[ Machine = "G" ]',
+        '[ Machine = "n\\"1" ]',
+        '[ Machine = "zz" ]',
+        "[ ]",
+        "[ Machine = 5 ]",
+    ]
+    for text in ads:
+        ad = parse_one(text)
+        chosen = []
+        for part in parts:
+            ad["Chosen"] = expression(part.constraint)
+            chosen.append(ad.eval("Chosen") is True)
+        assert chosen.count(True) == 1, (text, chosen)

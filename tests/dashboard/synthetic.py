@@ -186,3 +186,15 @@ def fill(path: Path) -> Store:
             parts["jobs"] = jobs()
         store.append(Snapshot(name, (START + number * STEP).to_pydatetime(), parts))
     return store
+
+
+def append_again(store: Store) -> None:
+    """One more snapshot, a step later: the devices as they were."""
+    at = START + N_SNAPSHOTS * STEP
+    last = snapshot(N_SNAPSHOTS - 1)
+    name = snapshot(N_SNAPSHOTS)
+    parts = {
+        key: frame[frame["snapshot"] == last].assign(snapshot=name, seen_at=at)
+        for key, frame in (("devices", devices()), ("slots", slots()))
+    }
+    store.append(Snapshot(name, at.to_pydatetime(), parts))

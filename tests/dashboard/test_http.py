@@ -13,7 +13,11 @@ import pytest
 from dash import Dash
 from flask.testing import FlaskClient
 
+from dashboard.app import create_app
+from dashboard.data import Data
 from dashboard.figures.theme import DRAWABLE
+from dashboard.runs import Runs
+from dashboard.settings import Settings
 
 
 @pytest.fixture
@@ -145,3 +149,9 @@ def test_the_vendored_scripts_need_no_eval() -> None:
         text = (resources.files("dashboard") / "assets" / name).read_text("utf-8")
         assert "eval(" not in text
         assert "innerHTML" not in text
+
+
+def test_whoever_comes_first_is_told_of_every_callback(data: Data, tmp_path: Path) -> None:
+    """Dash adds the pages' callback with a first request; another one that comes meanwhile must not miss it."""
+    made = create_app(data, Settings(runs=tmp_path), Runs(tmp_path, model="test"))
+    assert any("_pages_content" in name for name in made.callback_map)

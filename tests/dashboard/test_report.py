@@ -34,8 +34,10 @@ from dashboard.settings import Settings
 from dashboard.tables import GPU
 from sim.errors import InputError, PoolscopeError, SourceError
 from sim.store import Snapshot, Store
+from tests import needs
 from tests.dashboard import mailbox, weeks
 from tests.dashboard.mailbox import Mailbox
+from tests.realpool.privilege import as_root
 
 COMMAND = [sys.executable, "-c", "from dashboard.cli import main; main()"]
 SECOND = Period("week", weeks.SECOND)
@@ -570,3 +572,31 @@ def test_a_free_port_is_no_mail_server() -> None:
         port = taken.getsockname()[1]
     order = Order(SECOND, server=Server("127.0.0.1", port, "none"), to=["a@example.org"])
     order.check()
+
+
+@pytest.mark.pool
+@pytest.mark.parametrize(("size", "kept"), [("300k", ["status.json"]), ("12k", [])])
+def test_a_disk_that_is_really_full_ends_truthfully(
+    store: Store, tmp_path: Path, size: str, kept: list[str]
+) -> None:
+    obstacle = needs.pool_obstacle()
+    if obstacle:
+        needs.need(obstacle)
+    out = tmp_path / "out"
+    out.mkdir()
+    place = Archive(out).place(SECOND)
+    program = f"{sys.executable} -c 'from dashboard.cli import main; main()'"
+    # A disk of its own, in a namespace of its own: it is gone with the shell.
+    script = (
+        f'mount -t tmpfs -o size={size} tmpfs "{out}" && head -c 9000 /dev/zero > "{out}/other";'
+        f' {program} report --data "{store.path}" --of 2026-11-17 --out "{out}"; code=$?; ls -A "{place}"; exit $code'
+    )
+    done = subprocess.run(
+        [*as_root(), "unshare", "--mount", "--propagation", "private", "bash", "-c", script],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "No space left on device" in done.stderr.replace("no space", "No space")
+    assert "Traceback" not in done.stderr
+    assert [name for name in done.stdout.split() if name != ".lock"] == kept

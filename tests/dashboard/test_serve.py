@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import sim
 from dashboard.commands.serve import Workers, address, listen
 from dashboard.runs import Runs
 from sim.errors import InputError
@@ -121,3 +123,36 @@ def test_an_address_that_is_not_ours_is_refused() -> None:
 def test_the_address_is_a_link() -> None:
     with listen("127.0.0.1", 0) as listening:
         assert address(listening) == f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+def until(true: Callable[[], bool], *, within_s: float = 60.0) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it didn't happen"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_server_killed_outright_leaves_its_run_waiting_for_the_next(tmp_path: Path) -> None:
+    first = start("serve", "--port", "0", state=tmp_path)  # it asks for the sample's replay by itself
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline().startswith("poolscope is at")
+        runs = Runs(tmp_path / "poolscope" / "runs", model=sim.__version__)
+        until(lambda: runs.counts().get("running") == 1)
+        [worker] = workers(first.pid)
+        first.kill()
+        first.wait()
+        # The worker sees that its server is gone, puts the run back and ends.
+        until(lambda: not Path(f"/proc/{worker}").exists())
+        assert runs.counts() == {"queued": 1}
+    finally:
+        first.kill()
+        first.communicate()
+    second = start("serve", "--port", "0", state=tmp_path)
+    try:
+        until(lambda: runs.counts() == {"done": 1})
+    finally:
+        second.terminate()
+        second.communicate()

@@ -279,3 +279,11 @@ def test_a_job_without_gpus_counts_machines() -> None:
     answer = ask("true", BARE, UNIFORM, request=Request(gpus=0))
     assert (answer.verdict, answer.machines) == ("free", ("bare", "uniform"))
     assert "2 machines match" in answer.sentence
+
+
+@pytest.mark.parametrize("name", ["time()", "CurrentTime"])
+def test_an_expression_is_judged_at_the_snapshots_own_time(name: str) -> None:
+    """By the wall clock this machine would be long gone."""
+    staying = host("staying", (TITAN,), GLIDEIN_ToDie=str(int(NOON.timestamp()) + 7200))
+    assert ask(f"GLIDEIN_ToDie - {name} > 3600", staying).verdict == "free"
+    assert ask(f"GLIDEIN_ToDie - {name} > 7300", staying).verdict == "impossible"

@@ -100,5 +100,7 @@ def test_in_the_store_itself_and_only_in_outputs(shared_data: Path, tmp_path: Pa
     options = ["--data", str(plain.path), "--out", str(tmp_path / "out"), "--format", "csv", "--pseudonyms"]
     done = CliRunner().invoke(cli, ["store", "export", *options])
     assert done.exit_code == 0, done.output
-    told = "".join(file.read_text() for file in (tmp_path / "out").iterdir())
+    told = "".join(
+        file.read_text().partition("\n")[2] for file in (tmp_path / "out").iterdir()
+    )  # "revision" is a column
     assert not [name for name in NAMES if name in told]

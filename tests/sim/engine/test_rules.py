@@ -10,6 +10,7 @@ import pytest
 
 from sim.classads.request import Request
 from sim.engine.groups import Group, allocate, group_of, quotas
+from sim.engine.negotiator import Cycle
 from sim.engine.pool import Pool
 from sim.engine.schedd import next_cycle, rounds
 from sim.scenario import GroupSection
@@ -70,7 +71,9 @@ class TestNegotiator:
         assert Counter(name for name, _ in starts(pool)[:2]) == {"a": 1, "b": 1}
 
     def test_the_pie_counts_cores_and_not_gpus(self) -> None:
-        """24 cores, so 12 for each of two users: eight small GPU slots for one, one of eight cores for the other (§1.3)."""
+        """24 cores, so 12 for each of two users: eight small GPU slots for one, one of eight cores for the other; what is
+        left of the first one's slice rounds up to the last slot (§1.3).
+        """
         gpu = [("V100", 7.0)]
         made = Made(**SOON, **ALONE)
         for number in range(2):
@@ -79,7 +82,7 @@ class TestNegotiator:
             made.machine(f"small{number}", slot_text(cpus=1, devices=gpu))
         made.jobs("a", 10, request=ONE_GPU).jobs("b", 10, request=ONE_GPU)
         cycle = made.run(until=60).recorder.cycles[0][1]
-        assert sorted(cycle.by_submitter.values()) == [1, 8]
+        assert sorted(cycle.by_submitter.values()) == [1, 9]
 
     def test_round_up_once(self) -> None:
         """A submitter whose limit is below the smallest slot still gets one a turn (`SubmitterLimitPermits`)."""
@@ -89,6 +92,44 @@ class TestNegotiator:
         for name in "abcd":
             made.jobs(name, 2)
         assert made.run(until=60).recorder.cycles[0][1].matched == 2
+
+    def test_who_reached_its_limit_stays_for_the_next_spin(self) -> None:
+        """a has its share of a third and wants what nobody has: it stays, and with c gone its share is half of the pool."""
+        second = self.thirds(cpus=1)
+        assert (second.spins, second.by_submitter) == (3, {"b": 7})
+
+    @staticmethod
+    def thirds(cpus: int) -> Cycle:
+        """The second cycle of a pool of twelve machines, five of which a has."""
+        made = Made(**SOON, **ALONE, consider_preemption=False, first_cycle=10)
+        for number in range(12):
+            made.machine(f"m{number}", slot_text(cpus=cpus))
+        made.jobs("a", 5, run=5000, request=Request(0, 1, 128)).jobs("a", 1, at=15, request=ONE_GPU)
+        made.jobs("b", 12, at=15, run=5000).jobs("c", 1, at=15, request=ONE_GPU)
+        return made.run(until=100).recorder.cycles[1][1]
+
+    @pytest.mark.parametrize(("cpus", "matched"), [(9, 1), (4, 2)])
+    def test_from_the_second_spin_on_a_slice_below_the_smallest_slot_is_skipped(
+        self, cpus: int, matched: int
+    ) -> None:
+        """Of a quota of five cores two are left after one slot of three: too few for any, unless a full machine counts as 0."""
+        policy = {**SOON, **ALONE, "first_cycle": 10, "consider_preemption": False}
+        made = Made(groups={"g": GroupSection(quota=5)}, **policy)
+        made.machine("other", slot_text(cpus=cpus))
+        made.jobs("z@p", 1, run=5000, request=Request(0, 4, 128))
+        for number in range(4):
+            made.machine(f"m{number}", slot_text(cpus=3), up=15)
+        pool = made.jobs("g.a@p", 4, at=20, run=5000).run(until=100)
+        assert pool.recorder.cycles[1][1].by_submitter == {"g.a@p": matched}
+
+    def test_who_only_runs_jobs_keeps_its_share_for_one_spin(self) -> None:
+        """With preemption considered a busy user without idle jobs counts in the first spin, then leaves."""
+        made = Made(**SOON, **ALONE, first_cycle=10, prio_factors={"busy": 1.0, "new": 1000.0})
+        for number in range(8):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        pool = made.jobs("busy", 1, run=5000).jobs("new", 7, at=15, run=5000).run(until=100)
+        second = pool.recorder.cycles[1][1]
+        assert (second.spins, second.by_submitter) == (2, {"new": 7})
 
     def test_a_rejected_request_holds_up_no_other(self) -> None:
         """No head-of-line blocking: the next autocluster is tried (fact sheet §1.5)."""
@@ -174,6 +215,23 @@ class TestTimers:
     def test_whole_seconds_let_it_come_up_to_a_second_early(self) -> None:
         """The elapsed time is counted in whole seconds: recorded cycles 10 s apart come 9.1 to 11.1 s apart."""
         assert next_cycle(100.9, 100.95, [110.2], interval_s=10, delay_s=10, min_interval_s=5) == 110.2
+
+    def test_a_transactions_jobs_ask_for_one_cycle(self) -> None:
+        """`queue 3` is one transaction, logged within a millisecond: one RESCHEDULE, after which all three are seen."""
+        found = list(itertools.islice(rounds([0.25, 0.2505, 0.251, FOREVER], 300, 5, last=-100.0), 2))
+        assert [(one.at_s, one.reschedule) for one in found] == [(0.251, True), (300.251, False)]
+        made = Made().machine("m", slot_text(cpus=1)).machine("n", slot_text(cpus=1))
+        made.jobs("a", 1, at=70.25, run=5000).jobs("a", 1, at=70.251, run=5000)
+        assert [began for _, began in starts(made.run(until=200, last_cycle=-40))] == [71.251, 71.251]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_cycle_before_the_run_holds_up_the_first(self, seed: int) -> None:
+        """NEGOTIATOR_CYCLE_DELAY counts from the last cycle that the negotiator told of, whole seconds as they are told."""
+        made = Made(reschedule=True).machine("m", slot_text(cpus=1)).jobs("a", 1, at=1)
+        (cycle, *_) = made.run(until=100, seed=seed, last_cycle=-9).recorder.cycles
+        assert 11 <= cycle[0] < 12
+        (cycle, *_) = made.run(until=100, seed=seed, last_cycle=-9 - 3 * 60).recorder.cycles
+        assert 11 <= cycle[0] < 12, "without submissions a cycle came every interval"
 
     def test_an_eviction_asks_for_no_cycle(self) -> None:
         """Only submissions trigger RESCHEDULE (§7.2)."""
@@ -297,6 +355,15 @@ class TestConcurrencyLimits:
         pool = made.jobs("a", 5, run=5000, extra='ConcurrencyLimits = "Museum.db:2"').run(until=1000)
         assert len(attempts(pool)) == 2
 
+    def test_leftovers_take_no_job_with_limits(self) -> None:
+        """The leftover of a match is claimed for no limits: its first jobs wait, the next without limits start."""
+        made = Made(concurrency_limits={"license": 1}, claim_reuse=False, reschedule=False, first_cycle=10)
+        made.machine("m", slot_text(cpus=4)).jobs("a", 2, run=5000, extra='ConcurrencyLimits = "license"')
+        rows = made.jobs("a", 2, run=5000).run(until=1000).recorder.attempts
+        assert [(attempt.origin, attempt.job.row) for attempt in rows] == [
+            ("match", 0), ("leftover", 2), ("leftover", 3),
+        ]  # fmt: skip
+
     def test_a_claim_is_reused_under_the_same_limits_only(self) -> None:
         """CLAIM_RECYCLING_CONSIDER_LIMITS."""
         made = Made(first_cycle=10, reschedule=False).machine("m", slot_text(cpus=1))
@@ -320,11 +387,11 @@ class TestGroups:
 
     def test_surplus_goes_to_who_accepts_it(self) -> None:
         demand = {"physics": 5, "physics.atlas": 0, "chem": 90, "": 10}
-        assert allocate(self.GROUPS, demand, 100, root_accepts=False) == pytest.approx(
+        assert allocate(self.GROUPS, demand, 100) == pytest.approx(
             {"": 10, "physics": 5, "chem": 85, "physics.atlas": 0}
         )
         barred = [Group("physics", 40), Group("chem", 25)]
-        assert allocate(barred, demand, 100, root_accepts=False)["chem"] == 25
+        assert allocate(barred, demand, 100)["chem"] == 25
 
     def test_the_longest_group_counts(self) -> None:
         assert group_of("Physics.Atlas.ann@p", ["physics", "physics.atlas"]) == "physics.atlas"
@@ -347,6 +414,30 @@ class TestGroups:
             made.machine(f"m{number}", slot_text(cpus=1))
         pool = made.jobs("chem.bob@p", 3, run=5000).jobs("chem.eve@p", 4, at=300, run=5000).run(until=1000)
         assert Counter(row[0] for row in attempts(pool)) == {"chem.bob@p": 3, "chem.eve@p": 1}
+
+    def test_a_quota_is_in_whole_cores(self) -> None:
+        """41 % of eight cores are three, and never round up to a fourth (`hgq_negotiate_with_all_groups`)."""
+        made = Made(groups={"chem": GroupSection(quota=0.41, dynamic=True)}, claim_leftovers=False)
+        for number in range(8):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        assert len(attempts(made.jobs("chem.bob@p", 8, run=5000).run(until=1000))) == 3
+
+    def test_a_group_may_match_up_to_its_quota_whatever_it_asked_for(self) -> None:
+        """Two jobs of a core ask for two; each match is charged four, within the quota of eight."""
+        made = Made(groups={"chem": GroupSection(quota=8)}, **ALONE, **SOON)
+        for number in range(4):
+            made.machine(f"m{number}", slot_text(cpus=4))
+        pool = made.jobs("chem.bob@p", 2, run=5000).run(until=100)
+        assert pool.recorder.cycles[0][1].matched == 2
+
+    def test_a_rounds_matches_count_whole_in_the_next(self) -> None:
+        """What bio can't use goes to chem in the second round, less the 16 cores that its two jobs' slots were charged."""
+        groups = {"chem": GroupSection(quota=8, accept_surplus=True), "bio": GroupSection(quota=16)}
+        made = Made(groups=groups, **ALONE, **SOON)
+        for number in range(4):
+            made.machine(f"m{number}", slot_text(cpus=8))
+        pool = made.jobs("chem.bob@p", 24, run=5000).jobs("bio.eve@p", 16, request=ONE_GPU).run(until=100)
+        assert pool.recorder.cycles[0][1].matched == 3
 
     def test_autoregroup_lets_a_group_compete_with_the_root(self) -> None:
         group = GroupSection(quota=2, autoregroup=True)
@@ -384,6 +475,12 @@ class TestPreemption:
         """PREEMPTION_REQUIREMENTS with RemoteUserPrio and SubmitterUserPrio (fact sheet §1.6)."""
         rows = attempts(self.base(preemption_requirements=self.BETTER).run(until=20_000))
         assert [(row[0], row[4]) for row in rows] == [("bad", "evicted"), ("good", "done"), ("bad", "done")]
+
+    def test_not_for_less_than_half_a_point_of_priority(self) -> None:
+        """The effective priorities must differ by 0.5 (PriorityDelta), whatever PREEMPTION_REQUIREMENTS says."""
+        factors = {"good": 1.0, "bad": 1.4}
+        made = self.base(preemption_requirements=self.BETTER, prio_factors=factors)
+        assert [row[0] for row in attempts(made.run(until=2000))] == ["bad"]
 
     def test_not_when_preemption_is_not_considered(self) -> None:
         made = self.base(preemption_requirements=self.BETTER, consider_preemption=False)

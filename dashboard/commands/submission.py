@@ -1,0 +1,41 @@
+"""A submit file named on the command line, and what of it is not followed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim.errors import InputError
+
+if TYPE_CHECKING:
+    from sim.classads.submit import Submission
+
+
+def read_submission(path: Path) -> Submission:
+    """The jobs of a submit file, of standard input for -; InputError says which option named it."""
+    from sim.classads.submit import LONGEST, Files, read_submit
+
+    if str(path) == "-":
+        text = sys.stdin.read(LONGEST + 1)
+        return read_submit(text, where="standard input", environment=os.environ)
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--submit {path}: can't be read as text ({error.__class__.__name__})") from error
+    return read_submit(text, where=str(path), files=Files.below(path.parent), environment=os.environ)
+
+
+def notes_of(submission: Submission) -> list[dict[str, object]]:
+    """What of a submit file is not followed, as plain data."""
+    return [{"line": note.line, "command": note.command, "reason": note.reason} for note in submission.notes]
+
+
+def not_followed(submission: Submission | None) -> list[str]:
+    """The same as a paragraph, if there is anything."""
+    if submission is None or not submission.notes:
+        return []
+    told = [f"line {note.line}: {note.command} {note.reason}" for note in submission.notes]
+    return ["not followed:\n  " + "\n  ".join(told)]
