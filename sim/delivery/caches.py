@@ -52,6 +52,19 @@ class Cache:
             held[key] = held.pop(key)
         return True
 
+    def recent(self, keys: Sequence[Hashable], room_mb: float) -> bool:
+        """Whether several objects are among those used last that together fill a room [MB]."""
+        left = len(keys)
+        for key, size_mb in reversed(self._held.items()):
+            room_mb -= size_mb
+            if room_mb < 0:
+                return False
+            if key in keys:
+                left -= 1
+                if not left:
+                    return True
+        return False
+
     def opens(self, size_mb: float) -> bool:
         """Whether CVMFS can open a single object of this size: one above the cleanup's target fails."""
         return size_mb <= self.quota_mb * self.keep
@@ -108,40 +121,6 @@ class Cache:
             del self._held[key]
             self._pinned.discard(key)
         self.used_mb = left_mb
-
-
-@dataclass(slots=True)
-class Pages:
-    """What a node's kernel keeps of files in memory, the least recently used ones thrown out when it is full.
-
-    It keeps the list of uses and looks back when it is asked: what was used since less than its room ago is there.
-    """
-
-    room_mb: float
-    _uses: list[tuple[Hashable, float]] = field(default_factory=list)
-
-    def use(self, objects: Iterable[tuple[Hashable, float]]) -> None:
-        """Note the use of objects, keys and sizes [MB]."""
-        self._uses.extend(objects)
-
-    def hold(self, objects: Iterable[tuple[Hashable, float]]) -> bool:
-        """Whether all of these objects are still in memory."""
-        wanted = {key for key, _ in objects}
-        seen: set[Hashable] = set()
-        left_mb = self.room_mb
-        for back, (key, size_mb) in enumerate(reversed(self._uses)):
-            if key in seen:
-                continue
-            left_mb -= size_mb
-            if left_mb < 0:
-                del self._uses[: len(self._uses) - back]
-                return False
-            seen.add(key)
-            if key in wanted:
-                wanted.discard(key)
-                if not wanted:
-                    return True
-        return False
 
 
 class Hits(NamedTuple):

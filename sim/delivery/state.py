@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
-from sim.delivery.caches import Cache, Pages
+from sim.delivery.caches import Cache
 from sim.delivery.images import ImageClass, classes, classify, fit_zipf, zipf
 from sim.delivery.paths import Abilities, abilities_by_machine, path_of, short_name
 from sim.delivery.section import MIB_IN_MB, DeliverySection, TagMove
@@ -98,7 +98,6 @@ class _Image(NamedTuple):
     """An image's pieces, and its start from memory and from disk, always the same."""
 
     pieces: tuple[_Piece, ...]
-    sizes: tuple[tuple[Hashable, float], ...]
     keys: tuple[Hashable, ...]
     hot_s: float
     hot: Start
@@ -122,8 +121,7 @@ class _Image(NamedTuple):
         hot_s = software.kind.hot_s
         return cls(
             pieces,
-            tuple((piece.key, piece.unpacked_mb) for piece in pieces),
-            tuple(piece.key for piece in reversed(pieces)),  # the base, which most nodes have, comes first
+            tuple(piece.key for piece in pieces),
             hot_s,
             Start(hot_s, cold=False),
             Start(hot_s + sum(piece.disk_s for piece in pieces), cold=False),
@@ -171,10 +169,12 @@ class _Site:
 
 @dataclass(slots=True)
 class _Node:
-    """A node: its CVMFS cache and its kernel's, loads in flight by piece and until when, files it keeps whole, its faults."""
+    """A node: its CVMFS cache, loads in flight by piece and until when, files it keeps whole, its faults.
+
+    What its kernel has in memory is what the cache used last.
+    """
 
     cache: Cache
-    pages: Pages
     loaded_s: float = 0.0
     flights: dict[Hashable, float] = field(default_factory=dict)
     files: set[Hashable] = field(default_factory=set)
@@ -218,6 +218,7 @@ class Delivery:
         self.software = software
         self._abilities = abilities or {}
         self._able = Abilities()
+        self._memory_mb = section.page_cache
         self._uniform = _one_by_one(rng.random).__next__
         self._normal = _one_by_one(rng.standard_normal).__next__
         self._sites: dict[str, _Site] = {}
@@ -278,7 +279,6 @@ class Delivery:
         if software.path == "cvmfs" and place.can.cvmfs:
             node = place.node
             node.mounted, node.broken = True, False
-            node.pages.use([(key, part.unpacked_mb) for key, part in software.pieces])
             for key, part in software.pieces:
                 node.cache.add(key, part.unpacked_mb)
                 place.site.squid.add(key, part.wire_mb)
@@ -305,12 +305,12 @@ class Delivery:
         image = self._images.get(software.image)
         if image is None:
             image = self._images[software.image] = _Image.of(software, self._rates)
-        if node.mounted and now >= node.loaded_s and node.cache.touch_all(image.keys):
-            found = image.hot if node.pages.hold(image.sizes) else image.warm
-        else:
-            found = self._load(node, place.site, image, now)
-        node.pages.use(image.sizes)
-        return found
+        cache, keys = node.cache, image.keys
+        if node.mounted and now >= node.loaded_s and keys[-1] in cache:
+            in_memory = cache.recent(keys, self._memory_mb)
+            if cache.touch_all(keys):
+                return image.hot if in_memory else image.warm
+        return self._load(node, place.site, image, now)
 
     def _load(self, node: _Node, site: _Site, image: _Image, now: float) -> Start:
         """A start that doesn't find everything on its node: take the pieces into the caches that lack them."""
@@ -492,7 +492,7 @@ class Delivery:
         node = self._nodes.get(key)
         if node is None:
             quota = section.container_quota if contained else section.quota
-            node = self._nodes[key] = _Node(Cache(quota, keep=0.5), Pages(section.page_cache))
+            node = self._nodes[key] = _Node(Cache(quota, keep=0.5))
             if section.broken or section.disk_full:
                 node.broken = self._uniform() < section.broken
                 node.full = self._uniform() < section.disk_full

@@ -458,3 +458,20 @@ def test_tags_that_are_no_times_are_a_sentence(made: Served, tmp_path: Path) -> 
     Writer(tmp_path).write({}, tags=[("a", 1, 10**18)])
     with pytest.raises(InputError, match="tag database"):
         Repository(f"{made.url}/made.example.org").tags()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (302, {"Location": "file:///etc/passwd"}, "isn't on the web; not followed"),
+        (302, {"Location": "http://127.0.0.1:1/x"}, "refused"),
+        (200, {"Content-Length": "9" * 15}, "is longer than 1,048,576 bytes"),
+    ],
+)
+def test_answers_that_lead_astray(
+    made: Served, tmp_path: Path, status: int, headers: dict[str, str], said: str
+) -> None:
+    """A redirect to a file or to nobody, and a length that nobody could hold: one sentence, nothing read."""
+    made.prescribed["/made.example.org/.cvmfspublished"] = (status, headers, b"")
+    with pytest.raises(SourceError, match=said):
+        Repository(f"{made.url}/made.example.org").manifest()

@@ -58,6 +58,7 @@ def test_a_narrowed_job_asks_for_more() -> None:
     assert not matches(narrowed(job, "TARGET.HasSIF =?= true"), slot_text())
 
 
+@pytest.mark.slow
 def test_all_strategies_stand_side_by_side(found: Comparison, record: Recording) -> None:
     """One row each, the same jobs; what moves is what each path moves; gains count against the first."""
     table: dict[Any, Any] = found.table.set_index("strategy").to_dict("index")
