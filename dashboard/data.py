@@ -259,7 +259,8 @@ class Data:
         """
         columns = ["snapshot", "seen_at", "name", "slot_type"]
         since = self.coverage().since.to_pydatetime()
-        known = self._store.read("slots", since=since, columns=columns)
+        until = self.window.until.to_pydatetime() if self.window is not None else None
+        known = self._store.read("slots", since=since, until=until, columns=columns)
         whole = known[known["slot_type"].isin(["partitionable", "static"])].sort_values("seen_at")
         firsts = whole.drop_duplicates("name")["snapshot"].drop_duplicates().tolist()
         picked = firsts[:: max(1, -(-len(firsts) // VIEWED))]

@@ -28,7 +28,7 @@ LINKS = (
 )
 
 #: Pages whose numbers are those of one snapshot, which a link can name.
-PINNED = ("", "waits", "inventory")
+PINNED = ("", "waits", "inventory", "requirements", "containers", "about")
 
 THEME = {
     "primaryColor": "scope",

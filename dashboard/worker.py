@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import sim
 from dashboard.runs import Cancelled, Entry, Runs
 from sim.errors import InputError, PoolscopeError
+from sim.sweep import model_version
 
 Tick = Callable[[float, str], None]
 Execute = Callable[[Mapping[str, Any], Tick], Mapping[str, Any]]
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, lambda *_: stop.set())
     if "--follow" in arguments:
         threading.Thread(target=_follow, args=(os.getppid(), stop), daemon=True).start()
-    work(Runs(Path(folder), model=sim.__version__), execute, stop=stop)
+    work(Runs(Path(folder), model=model_version()), execute, stop=stop)
 
 
 def _follow(parent: int, stop: threading.Event) -> None:

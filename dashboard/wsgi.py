@@ -11,7 +11,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import sim
 from dashboard.app import create_app
 from dashboard.commands.options import data_to_read
 from dashboard.commands.serve import settings_for
@@ -19,6 +18,7 @@ from dashboard.data import Data
 from dashboard.runs import Runs
 from dashboard.settings import Trust
 from sim.store import Store
+from sim.sweep import model_version
 
 
 def trust() -> Trust:
@@ -36,6 +36,6 @@ def trust() -> Trust:
 _store = data_to_read(None)
 _settings = replace(settings_for(_store), trust=trust(), prefix=os.environ.get("POOLSCOPE_PREFIX", "/"))
 _data = Data(Store(_store), _settings)
-app = create_app(_data, _settings, Runs(Path(_settings.runs), model=sim.__version__))
+app = create_app(_data, _settings, Runs(Path(_settings.runs), model=model_version()))
 server = app.server
 threading.Thread(target=_data.warm, daemon=True).start()

@@ -51,6 +51,16 @@ window.dash_clientside.poolscope = {
     );
   },
 
+  // The lines of a submit file, for one's own.
+  copyLines: function (lines) {
+    var failed = "The browser doesn't let a page copy here: download the file";
+    if (!lines) return "";
+    if (!navigator.clipboard) return failed;
+    return navigator.clipboard.writeText(lines.text).then(
+      function () { return "Copied"; }, function () { return failed; }
+    );
+  },
+
   // While the field holds a mistake, the last answer stays and steps back.
   stale: function (error) {
     return error ? "answer stale" : "answer";

@@ -17,13 +17,13 @@ from types import FrameType
 import click
 import platformdirs
 
-import sim
 from dashboard.commands.options import data_to_read, shared
 from dashboard.runs import Runs
 from dashboard.settings import Settings, Trust
 from sim import scenario
 from sim.errors import InputError
 from sim.store import Store, sample_path
+from sim.sweep import model_version
 
 STOP_AFTER_S = 5.0
 RESTART_AFTER_S = 2.0
@@ -93,7 +93,7 @@ def serve(
     listening = listen(host, port)
     proxies = (*(word.strip() for word in trusted_proxy.split(",")), "")
     settings = replace(settings_for(store), trust=Trust(user_header, role_header, proxies), prefix=prefix)
-    runs = Runs(settings.runs, model=sim.__version__)
+    runs = Runs(settings.runs, model=model_version())
     started = Workers(workers, runs)
     try:
         serve_app(Store(store), settings, runs, listening)

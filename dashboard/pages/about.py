@@ -6,7 +6,7 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, State, html
 
 import sim
 from dashboard import tables
@@ -17,6 +17,7 @@ from dashboard.figures import waits as figures
 from dashboard.figures.labels import NONE, count, moment, percent, seconds, span
 from dashboard.figures.theme import Scheme
 from dashboard.pages.waits import replayed
+from dashboard.pages.window import pinned
 from dashboard.runs import Runs
 from dashboard.spec import replay_spec
 from dashboard.tables import ALL
@@ -102,9 +103,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Output("about-coverage", "children"),
         Output("about-sources", "children"),
         Input("scheme", "data"),
+        State("url", "search"),
     )
-    def show(scheme: str) -> tuple[Any, ...]:
-        return content(data, runs, scheme_of(scheme))
+    def show(scheme: str, search: Any) -> tuple[Any, ...]:
+        return content(pinned(data, search), runs, scheme_of(scheme))
 
 
 def content(data: Data, runs: Runs, scheme: Scheme) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import dash_mantine_components as dmc
 import numpy as np
 import pandas as pd
-from dash import ClientsideFunction, Dash, Input, Output, ctx, html
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html
 
 from dashboard.columns import Column
 from dashboard.components import aria, chart_card, graph_size, link, page, scheme_of, table
@@ -21,12 +21,14 @@ from dashboard.figures.theme import Scheme, blank
 from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
+from dashboard.pages.window import PAST, pinned
 from dashboard.runs import Runs
 from dashboard.spec import strategies_spec
 from dashboard.tables import ABILITIES
 from sim.delivery.publication import Pipeline, delays
 from sim.delivery.section import DeliverySection
 from sim.delivery.warmup import EVENTS, VARIANTS, Event, Workload, varied, warm_up
+from sim.errors import InputError
 
 ASK = "Compare the strategies"
 BASE = next(iter(VARIANTS))
@@ -105,10 +107,15 @@ def chosen(event: object, variant: object) -> tuple[Event, str]:
 
 def register(app: Dash, data: Data, runs: Runs) -> None:
     """Wire the page."""
+    # The address may pin the page to a snapshot.
+    search = State("url", "search")
 
-    @app.callback(*progressing.outputs("containers"), *progressing.inputs("containers"))
-    def follow(_ticks: int | None, ask: int | None, cancel: int | None) -> Panel:
-        spec = strategies_spec(data)
+    @app.callback(*progressing.outputs("containers"), *progressing.inputs("containers"), search)
+    def follow(_ticks: int | None, ask: int | None, cancel: int | None, search: Any) -> Panel:
+        here = pinned(data, search)
+        if ctx.triggered_id == "containers-ask" and here is not data:
+            raise InputError(PAST)
+        spec = strategies_spec(here)
         entry = runs.find(spec)
         if ctx.triggered_id == "containers-cancel" and cancel and entry is not None:
             runs.cancel(entry.id, by=runner().cancels_as)
@@ -122,9 +129,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Output("containers-strategies-graph", "style"),
         Input("containers-done", "data"),
         Input("scheme", "data"),
+        search,
     )
-    def show_strategies(done: str, scheme: str) -> tuple[Any, ...]:
-        return strategies_content(data, runs, done, scheme_of(scheme))
+    def show_strategies(done: str, scheme: str, search: Any) -> tuple[Any, ...]:
+        return strategies_content(pinned(data, search), runs, done, scheme_of(scheme))
 
     @app.callback(
         *_chart("containers-hits"),
@@ -146,10 +154,11 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Output("containers-repositories-graph", "style"),
         Output("containers-abilities", "children"),
         Input("scheme", "data"),
+        search,
     )
-    def show_rest(scheme: str) -> tuple[Any, ...]:
-        shown = scheme_of(scheme)
-        return (*publication_content(shown), *repositories_content(data, shown), abilities_table(data))
+    def show_rest(scheme: str, search: Any) -> tuple[Any, ...]:
+        shown, here = scheme_of(scheme), pinned(data, search)
+        return (*publication_content(shown), *repositories_content(here, shown), abilities_table(here))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "containersAddress"),

@@ -17,6 +17,7 @@ from dashboard.pages.requirements_answer import Shown, show_answer
 from dashboard.pages.requirements_beside import side_by_side
 from dashboard.pages.requirements_state import LONGEST, MOST, Question, read_memory
 from dashboard.pages.requirements_submit import MOST_BYTES, file_to_give, read_dropped
+from dashboard.pages.window import PAST, pinned
 from dashboard.runs import Entry, Runs
 from dashboard.spec import probe_spec
 from sim.analysis import Request
@@ -25,6 +26,8 @@ from sim.classads.submit import read_submit
 from sim.errors import ExpressionError, InputError
 
 ASK = "Simulate the wait"
+#: The address may pin the page to a snapshot.
+SEARCH = State("url", "search")
 
 EXAMPLES = (
     "GPUs_Capability >= 7.5",
@@ -135,7 +138,15 @@ def _form(question: Question) -> list[Any]:
             open=bool(question.beside),
             className="twin",
         ),
-        html.Div(html.Button("Download as a submit file", id="req-give", className="chip", type="button"), className="chips"),
+        html.Div(
+            [
+                html.Button("Copy the submit lines", id="req-copy", className="chip", type="button"),
+                html.Button("Download as a submit file", id="req-give", className="chip", type="button"),
+                html.Span(id="req-copied", role="status", className="caption"),
+            ],
+            className="chips",
+        ),
+        dcc.Store(id="req-lines"),
         dcc.Download(id="req-file"),
     ]  # fmt: skip
 
@@ -154,9 +165,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("req-cpus", "value"),
         Input("req-memory", "value"),
         Input("req-beside", "value"),
+        SEARCH,
     )
-    def ask(text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any) -> tuple[Any, ...]:
-        return check(data, text, gpus, cpus, memory, beside)
+    def ask(text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any, search: Any) -> tuple[Any, ...]:
+        return check(pinned(data, search), text, gpus, cpus, memory, beside)
 
     @app.callback(
         Output("req-text", "value"),
@@ -173,22 +185,26 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("req-done", "data"),
         Input("scheme", "data"),
         State("req-text", "error"),
+        SEARCH,
         prevent_initial_call=True,
     )
-    def show(asked: dict[str, Any] | None, done: str, scheme: str, _error: Any) -> Any:
+    def show(asked: dict[str, Any] | None, done: str, scheme: str, _error: Any, search: Any) -> Any:
         if not asked:
             return [no_update] * len(Shown._fields)
-        return show_answer(data, runs, Question.held(asked), done, scheme_of(scheme))
+        return show_answer(pinned(data, search), runs, Question.held(asked), done, scheme_of(scheme))
 
-    @app.callback(*progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"))
+    @app.callback(
+        *progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"), SEARCH
+    )
     def follow(
-        _ticks: int | None, clicked: int | None, cancel: int | None, asked: dict[str, Any] | None
+        _ticks: int | None, clicked: int | None, cancel: int | None, asked: dict[str, Any] | None, search: Any
     ) -> Panel:
         if not asked:
             return progressing.standing(None, runs, ask=ASK, now=time.time())
-        return step(
-            data, runs, Question.held(asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
-        )
+        here, by = pinned(data, search), ctx.triggered_id
+        if by == "req-ask" and here is not data:  # a run is of the whole record
+            raise InputError(PAST)
+        return step(here, runs, Question.held(asked), by=by, clicked=bool(clicked), cancel=bool(cancel))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("req-url", "children"), Input("req-query", "data")
@@ -222,18 +238,44 @@ def _register_files(app: Dash, data: Data) -> None:
         Output("req-file", "data"),
         Input("req-give", "n_clicks"),
         State("req-question", "data"),
+        SEARCH,
         prevent_initial_call=True,
     )
-    def give_file(clicks: Any, asked: Any) -> Any:
+    def give_file(clicks: Any, asked: Any, search: Any) -> Any:
         if not clicks or not asked:
             return no_update
         question = Question.held(asked)
         request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
-        return {"content": file_to_give(data, question.expression, request), "filename": "poolscope.sub"}
+        return {
+            "content": file_to_give(pinned(data, search), question.expression, request),
+            "filename": "poolscope.sub",
+        }
 
-    @app.callback(Output("req-compared", "children"), Input("req-question", "data"))
-    def compare(asked: Any) -> Any:
-        return side_by_side(data, Question.held(asked)) if asked else no_update
+    @app.callback(
+        Output("req-lines", "data"),
+        Input("req-copy", "n_clicks"),
+        State("req-question", "data"),
+        SEARCH,
+        prevent_initial_call=True,
+    )
+    def give_lines(clicks: Any, asked: Any, search: Any) -> Any:
+        if not clicks or not asked:
+            return no_update
+        question = Question.held(asked)
+        request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
+        # The count makes it news to the browser when the same is copied again.
+        return {"text": file_to_give(pinned(data, search), question.expression, request), "n": clicks}
+
+    app.clientside_callback(
+        ClientsideFunction("poolscope", "copyLines"),
+        Output("req-copied", "children"),
+        Input("req-lines", "data"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(Output("req-compared", "children"), Input("req-question", "data"), SEARCH)
+    def compare(asked: Any, search: Any) -> Any:
+        return side_by_side(pinned(data, search), Question.held(asked)) if asked else no_update
 
 
 def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any = "") -> tuple[Any, ...]:

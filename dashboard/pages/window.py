@@ -15,6 +15,8 @@ import pandas as pd
 
 from dashboard.data import Data, Window
 
+PAST = "this page shows a snapshot of the past, and a run is of the record up to now: open the latest to simulate"
+
 CHOICES = {
     "24h": ("24 hours", pd.Timedelta(hours=24)),
     "7d": ("7 days", pd.Timedelta(days=7)),

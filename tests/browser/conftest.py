@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import make_server
 
+from benchmarks import bench_dashboard
 from dashboard.app import create_app
+from dashboard.commands.serve import settings_for
 from dashboard.data import Data
 from dashboard.reports.archive import Archive
 from dashboard.reports.make import Order, make
@@ -22,7 +25,7 @@ from dashboard.settings import Settings
 from dashboard.simulation import execute
 from dashboard.worker import work
 from sim.errors import PoolscopeError
-from sim.store import Store
+from sim.store import Store, sample_path
 from tests.browser.watch import FLAGS, Watched
 from tests.dashboard import synthetic
 
@@ -50,6 +53,25 @@ def serving(store: Store, settings: Settings, *, workers: bool = True) -> Iterat
         if workers:
             worker.join(30)
         server.server_close()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dashboard and what it stands on."""
+
+    site: str
+    store: Store
+    settings: Settings
+
+
+@contextmanager
+def placed(store: Store, folder: Path) -> Iterator[Place]:
+    """A dashboard over a store as `poolscope serve` would have it, with a worker; runs and reports lie in a folder."""
+    settings = replace(
+        settings_for(store.path), runs=folder / "runs", reports=folder / "reports", replications=1
+    )
+    with serving(store, settings) as site:
+        yield Place(site, store, settings)
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +105,31 @@ def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def sample_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A dashboard over the bundled sample, with a worker."""
+    with placed(Store(sample_path()), tmp_path_factory.mktemp("sample")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sample_site(sample_place: Place) -> str:
+    """Its address."""
+    return sample_place.site
+
+
+@pytest.fixture(scope="session")
+def large_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard over 2,000 slots and a month."""
+    store = bench_dashboard.fill(tmp_path_factory.mktemp("large"), every_min=720)
+    folder = tmp_path_factory.mktemp("large-state")
+    settings = Settings(
+        runs=folder / "runs", class_by="ReqClass", source=str(store.path), reports=folder / "reports"
+    )
+    with serving(store, settings, workers=False) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -94,13 +141,6 @@ def browser(chromium: str) -> Iterator[Browser]:
 def visit(browser: Browser, site: str) -> Iterator[Open]:
     """Open a page of the site; at the end every console error, page error and HTTP error fails the test."""
     with visiting(browser, site) as open_page:
-        yield open_page
-
-
-@pytest.fixture
-def empty_visit(browser: Browser, empty_site: str) -> Iterator[Open]:
-    """The same for a store without data."""
-    with visiting(browser, empty_site) as open_page:
         yield open_page
 
 

@@ -1,10 +1,19 @@
-"""What three people do with the dashboard, from beginning to end; and runs that many ask for at a time."""
+"""What three people do with the dashboard, from beginning to end: tester, planner, reader.
+
+Each over the bundled sample and over a store that a running collector fills from the real pool. And runs that many ask for at a time.
+"""
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.request import urlopen
@@ -17,72 +26,187 @@ from dashboard.reports.archive import Archive
 from dashboard.reports.make import Order, make
 from dashboard.reports.period import Period
 from dashboard.settings import Settings
-from tests.browser.conftest import Open, serving, visiting
-from tests.dashboard import weeks
+from sim.store import Store
+from tests.browser.conftest import Open, Place, placed, visiting
+from tests.browser.watch import AXE, RULES
+from tests.dashboard import mailbox, weeks
+from tests.realpool.pool import Pool
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+JOBS = (
+    "executable = /bin/sleep\narguments = 4\nrequest_gpus = 1\nrequest_memory = 64\nrequest_disk = 1\n"
+    "requirements = GPUs_Capability >= 7.5\nqueue 14"
+)
 
 
-def test_a_tester_asks_leaves_and_comes_back_by_the_link(visit: Open) -> None:
+@contextmanager
+def collected(pool: Pool, folder: Path) -> Iterator[Store]:
+    """A store that `poolscope collect` fills all the while; when it is given, jobs have run and been seen."""
+    pool.submit(JOBS)
+    command = [
+        sys.executable, "-c", "from dashboard.cli import main; main()", "--data", str(folder), "collect",
+        "--pool", pool.address, "--every", "3s", "--test-pool",
+    ]  # fmt: skip
+    log = folder.with_suffix(".log")
+    with log.open("w") as lines:
+        process = subprocess.Popen(command, stdout=lines, stderr=lines)
+    store = Store(folder)
+    try:
+        until = time.monotonic() + 90
+        while time.monotonic() < until:
+            done = 0 if store.is_empty() else int(store.jobs()["first_started_at"].notna().sum())
+            if done >= 10 and len(store.snapshots()) >= 5:
+                break
+            assert process.poll() is None, log.read_text("utf-8")
+            time.sleep(1)
+        else:
+            pytest.fail(f"the collector saw no jobs start: {log.read_text('utf-8')[-2000:]}")
+        yield store
+        assert process.poll() is None, log.read_text("utf-8")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session", params=["sample", pytest.param("collected", marks=pytest.mark.pool)])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    if request.param == "sample":
+        yield request.getfixturevalue("sample_place")
+        return
+    folder = tmp_path_factory.mktemp(request.param)
+    pool: Pool = request.getfixturevalue("pool")
+    with collected(pool, folder / "store") as store, placed(store, folder) as made:
+        yield made
+
+
+@pytest.fixture
+def visit(browser: Browser, place: Place) -> Iterator[Open]:
+    with visiting(browser, place.site) as open_page:
+        yield open_page
+
+
+def test_a_tester_tightens_asks_leaves_and_comes_back(visit: Open) -> None:
     seen = visit("/requirements?req=GPUs_Capability%20%3E%3D%207.5")
-    seen.drawn("req-ladder")
-    before = seen.page.locator("#req-clauses-caption").inner_text()
-    field = seen.page.get_by_label("Requirements", exact=True)
-    field.fill("GPUs_Capability >= 7.5 && GPUs_GlobalMemoryMb >= 40000")
-    expect(seen.page.locator("#req-clauses-caption")).not_to_have_text(before)
+    seen.drawn("req-ladder", "req-clauses")  # counted, nothing has run
+    seen.page.get_by_label("Requirements", exact=True).fill(
+        "GPUs_Capability >= 7.5 && GPUs_GlobalMemoryMb >= 20000"
+    )
     expect(seen.page.locator("#req-clauses-caption")).to_contain_text("2 clauses")
     seen.page.get_by_role("button", name="Simulate the wait").click()
-    seen.page.wait_for_url("**/requirements?req=GPUs_Capability%20%3E%3D%207.5*40000")
+    seen.page.wait_for_url("**/requirements?req=GPUs_Capability%20%3E%3D%207.5*20000")
     address = seen.page.url
-    seen.page.goto("about:blank")  # leaves while it runs
+    seen.page.goto("about:blank")
     seen.go("/runs")
-    row = seen.page.get_by_role("row").filter(has_text="GPUs_GlobalMemoryMb >= 40000")
-    expect(row).to_contain_text("done", timeout=60_000)
-    row.get_by_role("link").click()
-    seen.page.wait_for_url("**/runs/*")
+    row = seen.page.get_by_role("row").filter(has_text="GPUs_GlobalMemoryMb >= 20000")
+    expect(row).to_contain_text("done", timeout=120_000)
+    seen.page.goto(address)
+    # A collector that goes on makes a newer snapshot, whose wait is another question.
+    expect(seen.page.locator("#req-answer")).to_contain_text("GPUs_GlobalMemoryMb >= 20000")
+    expect(seen.page.get_by_label("Requirements", exact=True)).to_have_value(re.compile("20000$"))
+    seen.go("/runs")
+    row.get_by_role("link").first.click()
     seen.drawn("run-result")
     expect(seen.page.locator("#run-result-caption")).to_contain_text("ghost probes")
-    expect(seen.page.locator("#run-inputs")).to_contain_text("GPUs_GlobalMemoryMb >= 40000")
     assert seen.violations() == []
-    seen.page.goto(address)
-    expect(seen.page.locator("#req-wait")).to_contain_text("p90 wait", timeout=20_000)
 
 
-def test_a_planner_compares_a_change_with_the_base_and_a_colleague_sees_the_same(visit: Open) -> None:
+def test_a_planner_adds_gpus_and_a_colleague_gets_the_same_page(visit: Open) -> None:
     seen = visit("/scenarios")
-    seen.page.get_by_label("Name").fill("eight more L40S")
     file = seen.page.get_by_label("Scenario file")
-    expect(file).to_have_value(re.compile("title: eight more L40S"))
-    seen.page.get_by_label("Seeds").fill("3")
-    expect(file).to_have_value(re.compile("replications: 3"))
+    expect(file).to_have_value(re.compile("title: as it is"))
+    seen.page.get_by_label("Name").fill("sixteen more")
+    expect(file).to_have_value(re.compile("title: sixteen more"))
+    seen.page.get_by_label("Seeds").fill("2")
+    expect(file).to_have_value(re.compile("replications: 2"))
+    seen.page.get_by_role("textbox", name="of model").fill("NVIDIA A100-SXM4-80GB")
+    expect(seen.page.get_by_label("memory each")).to_have_value("80 GB")
+    seen.page.get_by_label("Add GPUs").fill("16")
     seen.page.get_by_role("button", name="Add them").click()
-    expect(file).to_have_value(re.compile("NVIDIA L40S"))
-    file.fill(file.input_value().replace("seed: 1", "seed: 1\n  replication: 3") + "\nrun2: {}\n")
-    expect(seen.page.locator("#sc-mistakes")).to_contain_text("run2: unknown key")
-    file.fill(file.input_value().replace("\nrun2: {}\n", ""))
-    expect(seen.page.locator("#sc-mistakes")).to_be_empty()
+    expect(file).to_have_value(re.compile("count: 2\n.*NVIDIA A100-SXM4-80GB", re.S))
     seen.page.get_by_role("button", name="Run this scenario").click()
-    expect(seen.page.locator("#sc-differences-caption")).to_contain_text("3 seeds in common", timeout=90_000)
+    expect(seen.page.locator("#sc-differences-caption")).to_contain_text("2 seeds in common", timeout=240_000)
     seen.drawn("sc-differences", "sc-curves")
-    assert re.search(r"cmp=[0-9a-f]{12},[0-9a-f]{12}$", seen.page.url)
     assert seen.violations() == []
     link = seen.page.locator("#sc-differences-csv").get_attribute("href")
     with urlopen(f"{seen.site}{link}", timeout=20) as answer:
         rows = list(csv.DictReader(io.StringIO(answer.read().decode())))
-    told = {row["measure"]: float(row["mean"]) for row in rows if row["by"] == "gpu" and row["mean"]}
-    assert told["mean_s"] < -10  # capability 8.9 and 48 GB are what many of the jobs that wait ask for
-    assert {row["n"] for row in rows if row["by"] == "all" and row["measure"] == "mean_s"} == {"3"}
+    gained = {row["measure"]: float(row["mean"]) for row in rows if row["by"] == "gpu" and row["mean"]}
+    assert gained["mean_s"] <= 0  # nobody waits longer for it
     shown = seen.page.locator("#sc-differences-table").inner_text()
-
     colleague = visit(seen.page.url.removeprefix(seen.site), scheme="dark", width=390)
     colleague.drawn("sc-differences")
     assert colleague.page.locator("#sc-differences-table").inner_text() == shown
     assert not colleague.wide()
-    assert colleague.violations() == []
-    colleague.page.get_by_role("button", name=re.compile("^Clone")).last.click()
-    expect(colleague.page.get_by_label("Scenario file")).to_have_value(
-        re.compile("title: eight more L40S, changed")
+
+
+def test_a_reader_goes_from_the_mail_to_those_days(
+    visit: Open, place: Place, browser: Browser, tmp_path: Path
+) -> None:
+    data, archive = Data(place.store, place.settings), Archive(place.settings.reports or Path())
+    period = Period.holding("day", data.coverage().until)
+    with mailbox.serving(tmp_path) as box:
+        order = Order(
+            period,
+            formats=("html", "pdf"),
+            link=place.site,
+            to=["reader@example.org"],
+            server=box.server(tmp_path),
+        )
+        status = make(data, archive, order)
+    ((_, mail),) = box.messages
+    parts = {part.get_content_type(): part for part in mail.walk()}
+    assert status.headline in mail["Subject"]
+    assert parts["application/pdf"].get_content().startswith(b"%PDF")
+    picture = base64.b64encode(parts["image/png"].get_content()).decode()
+
+    context = browser.new_context(viewport={"width": 390, "height": 844}, offline=True)
+    read = context.new_page()
+    # A mail program puts the picture where the text names it.
+    text = parts["text/html"].get_content()
+    read.set_content(text.replace("cid:chart", f"data:image/png;base64,{picture}"))
+    expect(read.get_by_text(status.headline).first).to_be_visible()
+    assert read.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert not read.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    (tmp_path / "report.html").write_bytes(
+        (archive.place(period) / f"poolscope-day-{period.name}.html").read_bytes()
     )
+    read.goto((tmp_path / "report.html").as_uri())
+    read.wait_for_selector("#plot-supply .main-svg .scatterlayer path", state="attached")
+    expect(read.locator(".headline")).to_have_text(status.headline)
+    assert not read.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    link = read.get_by_role("link", name="Open the live dashboard for this window").get_attribute("href")
+    context.close()
+    assert link is not None
+    assert link in text.replace("&amp;", "&")
+    seen = visit(link.removeprefix(place.site))
+    expect(seen.page.get_by_text("A window of the past")).to_be_visible()
+    jobs = len(Data(place.store, place.settings).over(period.window).jobs())
+    expect(seen.page.locator("#waits-classes-caption")).to_contain_text(re.compile(rf"\b{jobs:,} jobs"))
+    seen.go("/reports")
+    expect(seen.page.get_by_role("row").nth(1)).to_contain_text(status.headline)
+
+
+@pytest.mark.pool
+@pytest.mark.parametrize("place", ["collected"], indirect=True)
+def test_pages_show_the_pool_that_is_collected(visit: Open, place: Place, pool: Pool) -> None:
+    devices = sum(int(slot.get("TotalSlotGPUs", 0)) for slot in pool.slots("PartitionableSlot =?= true"))
+    seen = visit("/")
+    seen.drawn("pool-models")
+    expect(seen.page.locator("#freshness")).to_contain_text("Live")
+    expect(seen.page.locator("#pool-models-caption")).to_contain_text(f"{devices} GPUs")
+    assert seen.violations() == []
+    seen.go("/inventory")
+    expect(seen.page.locator("#inv-caption")).to_contain_text(f"{devices} of {devices} GPUs")
+    seen.go("/requirements?req=GPUs_Capability%20%3E%3D%208.0")
+    seen.drawn("req-ladder")
+    told = pool.tool("condor_status", "-af", "Name", "-constraint", "GPUs_Capability >= 8.0")
+    expect(seen.page.locator("#req-answer")).to_contain_text("matching GPU" if told.strip() else "no machine")
+    for path in ("/waits", "/containers", "/about"):
+        seen.go(path)
+        seen.rest()
+        expect(seen.page.locator("#error")).to_be_empty()
+        assert seen.violations() == [], path
 
 
 def watched(page: Page) -> list[str]:
@@ -96,7 +220,7 @@ def watched(page: Page) -> list[str]:
     return faults
 
 
-def test_a_reader_opens_the_report_offline_and_goes_on_to_that_week(
+def test_the_report_works_offline_in_both_schemes(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store = weeks.fill(tmp_path_factory.mktemp("weeks"))
@@ -105,65 +229,51 @@ def test_a_reader_opens_the_report_offline_and_goes_on_to_that_week(
         runs=tmp_path_factory.mktemp("runs"), class_by="ReqClass", source=str(store.path), reports=folder
     )
     period = Period("week", weeks.SECOND)
-    with serving(store, settings, workers=False) as site, visiting(browser, site) as visit:
-        status = make(
-            Data(store, settings), Archive(folder), Order(period, formats=("html", "csv"), link=site)
-        )
-        page = Archive(folder).place(period) / "poolscope-week-2026-W47.html"
-        views: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1280), ("dark", 390))
-        for scheme, width in views:
-            context = browser.new_context(
-                viewport={"width": width, "height": 844}, color_scheme=scheme, offline=True
-            )
-            report = context.new_page()
-            faults = watched(report)
-            report.goto(page.as_uri())
-            report.wait_for_selector("#plot-supply .main-svg .scatterlayer path", state="attached")
-            report.wait_for_selector("#plot-waits .main-svg .trace", state="attached")
-            expect(report.locator(".headline")).to_have_text(status.headline)
-            assert not report.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-            text = report.locator("#plot-waits .annotation-text").all_text_contents()
-            assert any("Memory<b && c>1" in name for name in text)
-            report.evaluate(Path(__file__).with_name("vendor").joinpath("axe.min.js").read_text("utf-8"))
-            found = report.evaluate(
-                "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']})"
-            )
-            assert [rule["id"] for rule in found["violations"]] == []
-            assert faults == []
-            href = report.get_by_role("link", name="Open the live dashboard for this window").get_attribute(
-                "href"
-            )
-            context.close()
-        assert href is not None
-        seen = visit(href.removeprefix(site))
-        expect(seen.page.get_by_text("A window of the past")).to_be_visible()
-        expect(seen.page.locator("#waits-classes-caption")).to_contain_text("44 jobs")
-        seen.drawn("waits-classes")
-        assert seen.violations() == []
-        seen.go("/reports")
-        expect(seen.page.get_by_role("row").nth(1)).to_contain_text(status.headline)
-        archived = seen.page.get_by_role("link", name="HTML of week of 16 Nov 2026")
-        seen.page.goto(f"{site}{archived.get_attribute('href')}")
-        seen.page.wait_for_selector("#plot-waits .main-svg .trace", state="attached")
-
-
-def test_ten_people_who_press_run_all_get_their_answer(visit: Open) -> None:
-    # Half of them ask the same.
-    people = [
-        visit(f"/requirements?req=GPUs_Capability%20%3E%3D%20{7 if n % 2 else 2 + n / 10}&gpus=1&memory=1500")
-        for n in range(10)
-    ]
-    for seen in people:
-        seen.drawn("req-ladder")
-    for seen in people:
-        seen.page.get_by_role("button", name="Simulate the wait").click()
-    for seen in people:
-        expect(seen.page.locator("#req-wait")).to_contain_text("p90 wait", timeout=120_000)
-    people[0].go("/runs")
-    asked = (
-        people[0]
-        .page.get_by_role("row")
-        .filter(has_text=re.compile(r"Wait of GPUs_Capability >= (7|2(\.\d)?), 1 GPU"))
+    status = make(
+        Data(store, settings), Archive(folder), Order(period, formats=("html",), link="https://pool.example/")
     )
-    expect(asked).to_have_count(6)
-    expect(asked.filter(has_text="done")).to_have_count(6)
+    page = Archive(folder).place(period) / "poolscope-week-2026-W47.html"
+    views: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1280), ("dark", 390))
+    for scheme, width in views:
+        context = browser.new_context(
+            viewport={"width": width, "height": 844}, color_scheme=scheme, offline=True
+        )
+        report = context.new_page()
+        faults = watched(report)
+        report.goto(page.as_uri())
+        report.wait_for_selector("#plot-supply .main-svg .scatterlayer path", state="attached")
+        report.wait_for_selector("#plot-waits .main-svg .trace", state="attached")
+        expect(report.locator(".headline")).to_have_text(status.headline)
+        assert not report.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        text = report.locator("#plot-waits .annotation-text").all_text_contents()
+        assert any("Memory<b && c>1" in name for name in text)
+        report.evaluate(AXE.read_text("utf-8"))
+        found = report.evaluate(f"axe.run(document, {{runOnly: {RULES}}})")
+        assert [rule["id"] for rule in found["violations"]] == []
+        assert faults == []
+        context.close()
+
+
+def test_ten_people_who_press_run_all_get_their_answer(browser: Browser, site: str) -> None:
+    with visiting(browser, site) as visit:
+        # Half of them ask the same.
+        people = [
+            visit(
+                f"/requirements?req=GPUs_Capability%20%3E%3D%20{7 if n % 2 else 2 + n / 10}&gpus=1&memory=1500"
+            )
+            for n in range(10)
+        ]
+        for seen in people:
+            seen.drawn("req-ladder")
+        for seen in people:
+            seen.page.get_by_role("button", name="Simulate the wait").click()
+        for seen in people:
+            expect(seen.page.locator("#req-wait")).to_contain_text("p90 wait", timeout=120_000)
+        people[0].go("/runs")
+        asked = (
+            people[0]
+            .page.get_by_role("row")
+            .filter(has_text=re.compile(r"Wait of GPUs_Capability >= (7|2(\.\d)?), 1 GPU"))
+        )
+        expect(asked).to_have_count(6)
+        expect(asked.filter(has_text="done")).to_have_count(6)

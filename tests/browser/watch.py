@@ -45,14 +45,37 @@ class Watched:
                 f"#{chart}-graph .main-svg .trace, #{chart}-graph .main-svg .scatterlayer path, #{chart}-graph .heatmaplayer image",
                 state="attached",
             )
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait until Dash is at rest."""
         self.page.wait_for_function("() => !document.querySelector('[data-dash-is-loading]')")
+
+    def show(self, scheme: str) -> None:
+        """Switch to light or dark as a user does, without loading the page again, and wait until it is so."""
+        held = "document.documentElement.dataset.mantineColorScheme"
+        if self.page.evaluate(held) != scheme:
+            self.page.get_by_role("button", name="Switch between light and dark").click()
+            self.page.wait_for_function(f"() => {held} === '{scheme}'")
+        self.rest()
+
+    def figure(self, chart: str) -> str:
+        """Data and layout of a chart as JSON."""
+        return str(
+            self.page.evaluate(
+                f"(() => {{ const g = document.querySelector('#{chart}-graph .js-plotly-plot');"
+                " return JSON.stringify([g.data, g.layout]); })()"
+            )
+        )
 
     def violations(self) -> list[str]:
         """What axe finds against WCAG 2.2 AA and best practice; evaluating it bypasses the content policy."""
         self.page.wait_for_selector("h1")
         if not self.page.evaluate("typeof axe === 'object'"):
             self.page.evaluate(AXE.read_text("utf-8"))
-        found = self.page.evaluate(f"axe.run(document, {{runOnly: {RULES}, resultTypes: ['violations']}})")
+        found = self.page.evaluate(
+            f"axe.run(document, {{runOnly: {RULES}, resultTypes: ['violations'], preload: false}})"
+        )
         return [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in found["violations"]]
 
     def wide(self) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dash import Dash
+from dash import Dash, _get_paths
 
 from dashboard.app import create_app
 from dashboard.data import Data
@@ -13,6 +14,18 @@ from dashboard.runs import Runs
 from dashboard.settings import Settings
 from sim.store import Store
 from tests.dashboard import synthetic
+
+
+@pytest.fixture(scope="session")
+def at_root() -> Any:
+    """What Dash holds of an application that lies at /."""
+    return Dash("at_root", assets_folder="none").config
+
+
+@pytest.fixture(autouse=True)
+def _links_from_the_root(at_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dash makes links for the application that was made last in the process: in each test, one at / unless it makes its own."""
+    monkeypatch.setattr(_get_paths, "CONFIG", at_root)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from dashboard.reports.mail import Server
+
 USER, PASSWORD = b"poolscope", b"let me in"
 
 
@@ -28,6 +30,12 @@ class Mailbox:
     messages: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
     clear: int = 0
+
+    def server(self, folder: Path) -> Server:
+        """How poolscope reaches it; the password lies in a file of the folder."""
+        secret = folder / "password"
+        secret.write_bytes(PASSWORD + b"\n")
+        return Server("127.0.0.1", self.port, "starttls", USER.decode(), secret, self.certificate)
 
     async def handle_RCPT(  # noqa: N802 - its name
         self, _server: Any, session: Any, envelope: Any, address: str, _options: Any

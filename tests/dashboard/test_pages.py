@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from dash import no_update
+from dash import Dash, no_update
 from dash.development.base_component import Component
 
 from dashboard import spec as specs
@@ -22,6 +22,7 @@ from dashboard.shell import freshness
 from dashboard.tables import GPU
 from sim.errors import ExpressionError
 from tests.dashboard import synthetic
+from tests.dashboard.posting import call
 
 LAYOUTS = [pool.layout, waits.layout, requirements.layout, runs_page.layout]
 GARBAGE: dict[str, Any] = {
@@ -214,6 +215,35 @@ def test_the_probe_run_of_a_question_can_be_cancelled(data: Data, runs: Runs) ->
     requirements.step(data, runs, question, by="req-ask", clicked=True, cancel=False)
     panel = requirements.step(data, runs, question, by="req-cancel", clicked=True, cancel=True)
     assert "Cancelled." in text(panel.told)
+
+
+def test_a_page_of_the_past_starts_no_run(app: Dash, runs: Runs) -> None:
+    """A run is of the whole record, so it would answer another question than the page's."""
+    question = Question("GPUs_Capability >= 7.0").kept()
+    client = app.server.test_client()
+    for first, told in (
+        ("req-told.children", {"req_question": question, "req_ask": 1}),
+        ("containers-told.children", {"containers_ask": 1}),
+    ):
+        name = first.partition("-")[0]
+        asked = call(app, first, url=f"?snap={synthetic.snapshot(20)}", **told)
+        asked["changedPropIds"] = [f"{name}-ask.n_clicks"]
+        answer = client.post("/_dash-update-component", json=asked).get_data(as_text=True)
+        assert "open the latest to simulate" in answer, first
+
+
+def test_the_requirements_page_is_pinned_to_its_snapshot(app: Dash) -> None:
+    """Four TITAN RTX of n31 went after the twentieth snapshot, two of n32 came after the thirty-second."""
+    client = app.server.test_client()
+    told = {}
+    for snap in ("latest", synthetic.snapshot(10)):
+        asked = call(
+            app, "req-answer.children", req_question=Question('GPUs_DeviceName == "TITAN RTX"').kept(), req_done="",
+            scheme="light", url=f"?snap={snap}",
+        )  # fmt: skip
+        told[snap] = client.post("/_dash-update-component", json=asked).get_data(as_text=True)
+    assert "4 match in all" in told["latest"]
+    assert "6 match in all" in told[synthetic.snapshot(10)]
 
 
 def test_looking_never_starts_a_run(data: Data, runs: Runs) -> None:

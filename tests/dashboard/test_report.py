@@ -70,9 +70,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mailbox]:
 def server(box: Mailbox, tmp_path: Path) -> Server:
     box.messages.clear()
     box.refuse.clear()
-    secret = tmp_path / "password"
-    secret.write_bytes(mailbox.PASSWORD + b"\n")
-    return Server("127.0.0.1", box.port, "starttls", mailbox.USER.decode(), secret, box.certificate)
+    return box.server(tmp_path)
 
 
 def run(*arguments: str, state: Path, **environment: str) -> subprocess.CompletedProcess[str]:

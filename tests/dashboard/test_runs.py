@@ -15,13 +15,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import sim
 from dashboard import runs as table
 from dashboard.data import Data
 from dashboard.runs import Cancelled, Entry, Runs
 from dashboard.spec import replay_spec
 from dashboard.worker import Tick, run_one, work
 from sim.errors import InputError, StoreError
+from sim.sweep import model_version
 
 SPEC = {"kind": "replay", "seed": 1}
 RESULT = {"jobs": pd.DataFrame({"a": [1, 2]}), "summary": {"n": 2}}
@@ -344,7 +344,7 @@ def test_a_worker_killed_outright_leaves_a_truthful_state_and_another_finishes(
 ) -> None:
     beat = [0.0]
     runs = Runs(
-        tmp_path, model=sim.__version__, beats=lambda: time.clock_gettime(time.CLOCK_MONOTONIC) + beat[0]
+        tmp_path, model=model_version(), beats=lambda: time.clock_gettime(time.CLOCK_MONOTONIC) + beat[0]
     )
     name = runs.ask({**replay_spec(data), "replications": 40}).id
     command = [sys.executable, "-m", "dashboard.worker", str(tmp_path)]

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-import sim
 from dashboard.commands.serve import Workers, address, listen
 from dashboard.runs import Runs
 from sim.errors import InputError
 from sim.store import Store
+from sim.sweep import model_version
 
 COMMAND = [sys.executable, "-c", "from dashboard.cli import main; main()"]
 
@@ -139,7 +139,7 @@ def test_a_server_killed_outright_leaves_its_run_waiting_for_the_next(tmp_path: 
     try:
         assert first.stdout is not None
         assert first.stdout.readline().startswith("poolscope is at")
-        runs = Runs(tmp_path / "poolscope" / "runs", model=sim.__version__)
+        runs = Runs(tmp_path / "poolscope" / "runs", model=model_version())
         until(lambda: runs.counts().get("running") == 1)
         [worker] = workers(first.pid)
         first.kill()
