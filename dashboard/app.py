@@ -45,7 +45,7 @@ STEADY = frozenset(
         "inv-hours-graph.figure",
         "pool-kpis.children",
         "req-answer.children",
-        "sc-charts.style",
+        "sc-jobs.data",
         "waits-class.data",
         "waits-started-graph.figure",
     }

@@ -11,6 +11,7 @@ import pandas as pd
 from dash import dcc, html
 
 from dashboard.columns import Column
+from dashboard.figures.labels import FEW, NONE
 from dashboard.figures.theme import Scheme, blank
 
 Children = Any
@@ -103,10 +104,7 @@ def twin(name: str) -> html.Details:
 def table(frame: pd.DataFrame, columns: Sequence[Column], *, caption: str) -> Children:
     """A frame as a table; more than `ROWS_SHOWN` rows are left to the CSV, and it says so."""
     shown = frame.head(ROWS_SHOWN).to_dict("records")
-    body = [
-        html.Tr([html.Td(column.write(row[column.name]), className=_kind(column)) for column in columns])
-        for row in shown
-    ]
+    body = [html.Tr([_cell(column, row) for column in columns]) for row in shown]
     made = html.Table(
         [
             html.Caption(caption, className="visually-hidden"),
@@ -130,12 +128,20 @@ def _kind(column: Column) -> str:
     return "number" if column.number else ""
 
 
-def kpi(label: str, value: str, detail: str = "") -> dmc.Card:
-    """A number with its label and one line about it."""
+def _cell(column: Column, row: Mapping[Any, Any]) -> html.Td:
+    n = row.get(column.behind) if column.behind else None
+    written = column.write(row[column.name])
+    if n is None or pd.isna(n) or not 0 < n < FEW or written == NONE:
+        return html.Td(written, className=_kind(column))
+    return html.Td(written, className=f"{_kind(column)} few", title=f"n={n:.0f}: fewer than {FEW} jobs")
+
+
+def kpi(label: str, value: str, detail: str = "", *, few: bool = False) -> dmc.Card:
+    """A number with its label and one line about it; grey where fewer than `FEW` jobs stand behind it, as its detail tells."""
     return dmc.Card(
         [
             html.Div(label, className="kpi-label"),
-            html.Div(value, className="kpi-value"),
+            html.Div(value, className="kpi-value few" if few else "kpi-value"),
             html.Div(detail, className="kpi-detail"),
         ],
         withBorder=True,

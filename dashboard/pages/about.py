@@ -176,9 +176,15 @@ def _errors(both: pd.DataFrame) -> Any:
     columns = [
         Column("group", "Class"),
         Column("n", "n", str, number=True),
-        Column("mean_s", "mean observed", seconds, number=True),
-        Column("sim_mean_s", "mean simulated", lambda v: NONE if pd.isna(v) else seconds(v), number=True),
-        Column("error", "off by", percent, number=True),
+        Column("mean_s", "mean observed", seconds, number=True, behind="n"),
+        Column(
+            "sim_mean_s",
+            "mean simulated",
+            lambda v: NONE if pd.isna(v) else seconds(v),
+            number=True,
+            behind="n",
+        ),
+        Column("error", "off by", percent, number=True, behind="n"),
     ]
     return table(errors_by_class(both), columns, caption="Observed and simulated mean waits by class")
 

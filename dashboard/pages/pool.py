@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -12,9 +13,9 @@ from dash import ClientsideFunction, Dash, Input, Output, State, html
 from dashboard import tables
 from dashboard.columns import Column
 from dashboard.components import aria, chart_card, graph_size, kpi, kpis, link, page, scheme_of, table
-from dashboard.data import Coverage, Data
+from dashboard.data import Coverage, Data, Window
 from dashboard.figures import pool as figures
-from dashboard.figures.labels import NONE, count, moment, percent, seconds, span
+from dashboard.figures.labels import FEW, NONE, count, moment, percent, seconds, span
 from dashboard.figures.theme import STATES, Scheme
 from dashboard.pages import window as windows
 from dashboard.tables import GPU
@@ -108,7 +109,7 @@ def content(data: Data, scheme: Scheme) -> tuple[Any, ...]:
     gaps = figures.pauses(supply)
     window = f"{span(coverage.since, coverage.until)}, {count(coverage.n_snapshots, 'snapshot')}"
     return (
-        numbers(data, coverage),
+        [numbers(data, coverage), html.P(usual(data), className="caption usual")],
         by_model,
         graph_size(by_model),
         f"{count(int(models['gpus'].sum()), 'GPU')} · {now}",
@@ -149,6 +150,48 @@ def numbers(data: Data, coverage: Coverage) -> Any:
     )
 
 
+def usual(data: Data) -> str:
+    """Whether what is free now, the allocation and the waits are usual: the window's snapshots, and as long a window before it."""
+    since, until = data.span()
+    supply, free = data.supply(), int(data.counts("model")["free"].sum())
+    less = float((supply["free"] < free).mean())
+    told = f"Is that usual? Fewer GPUs were free in {percent(less)} of {count(len(supply), 'snapshot')}."
+    before = data.over(Window(since - (until - since), since))
+    length = seconds((until - since).total_seconds())
+    if before.snapshots().empty:
+        return f"{told} Nothing was recorded in the {length} before."
+    then = before.supply()
+    parts = [
+        f"free GPUs {changed(supply['free'].median(), then['free'].median(), lambda v: f'{v:g}')} (median)",
+        f"allocated {changed(tables.allocation(supply), tables.allocation(then), percent)}",
+    ]
+    waits = [_p90(each) for each in (data, before)]
+    if all(wait is not None for wait in waits):
+        parts.append(f"p90 wait {changed(waits[0], waits[1], seconds)}")
+    return f"{told} Against the {length} before: {', '.join(parts)}."
+
+
+def changed(now: Any, before: Any, write: Callable[[float], str]) -> str:
+    """A number against what it was.
+
+    Examples
+    --------
+    >>> changed(30.0, 20.0, str), changed(1.0, 0.0, str), changed(float("nan"), 1.0, str)
+    ('30.0, was 20.0 (+50 %)', '1.0, was 0.0', '–, was 1.0')
+    """
+    told = f"{NONE if math.isnan(now) else write(now)}, was {NONE if math.isnan(before) else write(before)}"
+    return f"{told} ({100 * (now / before - 1):+.0f} %)" if before and not math.isnan(now / before) else told
+
+
+def _p90(data: Data) -> float | None:
+    """p90 of the GPU jobs, else of all; None without jobs, or where censoring hides it."""
+    if data.jobs().empty:
+        return None
+    waits = data.waits().set_index("group")["p90_s"]
+    found = float(waits[GPU if GPU in waits.index else waits.index[0]])
+    return None if math.isnan(found) else found
+
+
 def _wait(data: Data) -> dmc.Card:
     """p90 of the GPU jobs, else of all; a window without jobs says so."""
     if data.jobs().empty:
@@ -160,6 +203,7 @@ def _wait(data: Data) -> dmc.Card:
         "p90 wait",
         bounded(row["p90_s"], row["longest_s"]),
         f"{group}; p50 {seconds(row['p50_s'])}, n={row['n']:.0f}",
+        few=row["n"] < FEW,
     )
 
 

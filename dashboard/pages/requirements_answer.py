@@ -13,7 +13,7 @@ from dashboard.columns import Column
 from dashboard.components import graph_size, kpi, kpis, notice, table
 from dashboard.data import Data
 from dashboard.figures import requirements as figures
-from dashboard.figures.labels import NONE, count, moment, seconds, span
+from dashboard.figures.labels import FEW, NONE, count, moment, seconds, span
 from dashboard.figures.theme import Scheme
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_submit import told
@@ -255,8 +255,10 @@ def wait_numbers(summary: dict[str, Any] | None) -> Any:
         if never
         else f"n={summary.get('n')} probes, all started"
     )
+    few = int(summary.get("n") or 0) < FEW
     return kpis(
-        kpi("p90 wait", seconds(p90), detail), kpi("p50 wait", seconds(p50), f"seed {summary.get('seed')}")
+        kpi("p90 wait", seconds(p90), detail, few=few),
+        kpi("p50 wait", seconds(p50), f"seed {summary.get('seed')}", few=few),
     )
 
 

@@ -153,8 +153,8 @@ def content(data: Data, runs: Runs, name: str, scheme: Scheme) -> tuple[Any, ...
             Column("rung", "Rung", html.Code),
             Column("n", "probes", str, number=True),
             Column("n_censored", "never started", str, number=True),
-            Column("p90_s", "p90", seconds, number=True),
-            Column("p50_s", "p50", seconds, number=True),
+            Column("p90_s", "p90", seconds, number=True, behind="n"),
+            Column("p50_s", "p50", seconds, number=True, behind="n"),
         ]
         shown = table(rungs, columns, caption="Waits by rung")
     elif entry.spec.get("kind") == "scenario":
@@ -176,7 +176,7 @@ def content(data: Data, runs: Runs, name: str, scheme: Scheme) -> tuple[Any, ...
             Column("group", "Class"),
             Column("n", "n", str, number=True),
             *(
-                Column(key, word, seconds, number=True)
+                Column(key, word, seconds, number=True, behind="sim_n" if key.startswith("sim_") else "n")
                 for key, word in (
                     ("p90_s", "p90"),
                     ("sim_p90_s", "p90 simulated"),
@@ -204,8 +204,8 @@ def _waits(means: Any) -> Any:
         Column("group", "Class"),
         Column("n", "n", lambda v: f"{v:.0f}", number=True),
         Column("n_censored", "never started", lambda v: f"{v:.1f}", number=True),
-        Column("p90_s", "p90", seconds, number=True),
-        Column("p50_s", "p50", seconds, number=True),
+        Column("p90_s", "p90", seconds, number=True, behind="n"),
+        Column("p50_s", "p50", seconds, number=True, behind="n"),
         Column("mean_s", "mean", seconds, number=True),
     ]
     return table(means, columns, caption="Waits by class, means over the seeds")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import Output, dcc, html
+from dash import Output, dcc, html, no_update
 
 from dashboard import tables
 from dashboard.columns import Column
@@ -25,10 +25,15 @@ from sim import scenario
 from sim.sweep import Outcome, Sweep, Variant
 from sim.units import format_duration
 
+#: The jobs that are compared unless others are chosen.
+USUAL = "gpu gpu"
+
 
 class Compared(NamedTuple):
     """What the page's callback gives, in the order of `outputs`."""
 
+    jobs_offered: Any
+    jobs_chosen: Any
     charts_style: dict[str, str]
     differences_figure: Any
     differences_style: Any
@@ -46,6 +51,8 @@ class Compared(NamedTuple):
         """Where each part goes."""
         parts = (("graph", "figure"), ("graph", "style"), ("caption", "children"), ("table", "children"))
         return [
+            Output("sc-jobs", "data"),
+            Output("sc-jobs", "value"),
             Output("sc-charts", "style"),
             *(Output(f"sc-differences-{part}", prop) for part, prop in parts),
             Output("sc-differences-csv", "href"),
@@ -175,32 +182,47 @@ def _titles(entries: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def show_comparison(runs: Runs, compared: Sequence[str], scheme: Scheme) -> Compared:
-    """Both charts; hidden until the base and another scenario are done."""
+def offer_jobs(waits: pd.DataFrame) -> dict[str, str]:
+    """The groups of jobs that a sweep's waits tell apart, as the chooser's values and their words."""
+    found = waits[["by", "group"]].drop_duplicates().itertuples(index=False)
+    words = {("gpu", "gpu"): GPU, ("all", "all"): ALL}
+    offered = {f"{by} {group}": words.get((by, group), f"{group} ({by})") for by, group in found}
+    return dict(sorted(offered.items(), key=lambda item: (item[1] not in (GPU, ALL), item[1])))
+
+
+def show_comparison(runs: Runs, compared: Sequence[str], scheme: Scheme, jobs: str = USUAL) -> Compared:
+    """Both charts; hidden until the base and another scenario are done.
+
+    jobs : a value of `offer_jobs`; another one falls back to the GPU jobs, or to all
+    """
     links = [f"{link(f'/api/{name}.csv')}?cmp={','.join(compared)}" for name in ("compare", "scenarios")]
     sweep = swept(runs, compared)
     if sweep is None or len(sweep.variants) < 2:
         empty = blank(scheme)
         return Compared(
-            {"display": "none"}, empty, {}, "", None, links[0], empty, {}, "", None, links[1]
+            no_update, no_update, {"display": "none"}, empty, {}, "", None, links[0], empty, {}, "", None, links[1]
         )  # fmt: skip
     differences, means = sweep.differences(), sweep.means()
-    group = "gpu" if (means["group"] == "gpu").any() else "all"
-    own = differences[differences["group"] == group]
-    made, quantiles = figures.differences(own, scheme), _quantiles(sweep, group)
+    offered = offer_jobs(sweep.waits())
+    chosen = next((name for name in (jobs, USUAL) if name in offered), "all all")
+    by, _, group = chosen.partition(" ")
+    own = differences[(differences["by"] == by) & (differences["group"] == group)]
+    made, quantiles = figures.differences(own, scheme), _quantiles(sweep, by, group)
     curves = wait_figures.by_class(quantiles, scheme, name=wait_figures.SIMULATED)
     seeds = count(int(differences["n"].max()), "seed")
-    jobs = GPU if group == "gpu" else ALL
+    words = offered[chosen]
     return Compared(
+        [{"value": value, "label": label} for value, label in offered.items()],
+        chosen,
         {},
         made,
         graph_size(made),
-        f"{jobs}, {seeds} in common, 95 % intervals of the mean difference{_hidden(own)}",
-        _table(differences, means, group),
+        f"{words}, {seeds} in common, 95 % intervals of the mean difference{_hidden(own)}",
+        _table(differences, means, by, group),
         links[0],
         curves,
         graph_size(curves),
-        f"{jobs}, means over the seeds, the base first in the table",
+        f"{words}, means over the seeds, the base first in the table",
         _means_table(quantiles),
         links[1],
     )
@@ -215,10 +237,12 @@ def _hidden(differences: pd.DataFrame) -> str:
     )
 
 
-def _quantiles(sweep: Sweep, group: str) -> pd.DataFrame:
+def _quantiles(sweep: Sweep, by: str, group: str) -> pd.DataFrame:
     """Each scenario's mean quantiles, as `tables.compare_waits` has classes."""
     rows = sweep.waits()
-    held = rows[rows["group"] == group].groupby("variant")[["n", "n_censored", "p50_s", "p90_s", "mean_s"]]
+    held = rows[(rows["by"] == by) & (rows["group"] == group)].groupby("variant")[
+        ["n", "n_censored", "p50_s", "p90_s", "mean_s"]
+    ]
     names = [variant.name for variant in sweep.variants]
     observed = held.mean().reindex(names).rename_axis("group").reset_index()
     observed["n"] = observed["n"].fillna(0).round().astype(int)
@@ -237,12 +261,17 @@ _MEASURES = {
 }
 
 
-def _table(differences: pd.DataFrame, means: pd.DataFrame, group: str) -> Any:
+def _of(rows: pd.DataFrame, by: str, group: str) -> pd.Series:
+    """Rows of a group of jobs, and those of the whole run."""
+    return ((rows["by"] == by) & (rows["group"] == group)) | (rows["by"] == "run")
+
+
+def _table(differences: pd.DataFrame, means: pd.DataFrame, by: str, group: str) -> Any:
     """Base, scenario, and what lies between them, for the waits of a group and for the whole run."""
-    held = means[means["group"].isin([group, "run"])].set_index(["variant", "measure"])["mean"]
+    held = means[_of(means, by, group)].set_index(["variant", "measure"])["mean"]
     base = means["variant"].iloc[0]
     rows: list[dict[str, Any]] = []
-    for row in differences[differences["group"].isin([group, "run"])].to_dict("records"):
+    for row in differences[_of(differences, by, group)].to_dict("records"):
         if row["measure"] not in _MEASURES:
             continue
         words, plain, sign = _MEASURES[row["measure"]]
@@ -279,8 +308,8 @@ def _means_table(frame: pd.DataFrame) -> Any:
         Column("group", "Scenario"),
         Column("n", "n", number=True),
         Column("n_censored", "never started, mean", number, number=True),
-        Column("p90_s", "p90", seconds, number=True),
-        Column("p50_s", "p50", seconds, number=True),
+        Column("p90_s", "p90", seconds, number=True, behind="n"),
+        Column("p50_s", "p50", seconds, number=True, behind="n"),
         Column("mean_s", "mean", seconds, number=True),
     ]
     return table(frame, columns, caption="p90 and p50 by scenario")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -196,6 +197,15 @@ def parse_compared(query: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if is_id(name)))[:MOST]
 
 
-def to_query(compared: Sequence[str]) -> str:
-    """The address of a comparison."""
-    return f"cmp={','.join(compared)}" if compared else ""
+def to_query(compared: Sequence[str], jobs: str = "") -> str:
+    """The address of a comparison, and of the jobs that it is about.
+
+    Examples
+    --------
+    >>> to_query(["0123456789ab"], "class 40 GB"), to_query([])
+    ('jobs=class%2040%20GB&cmp=0123456789ab', '')
+    """
+    if not compared:
+        return ""
+    about = f"jobs={quote(jobs, errors='replace')}&" if jobs else ""
+    return f"{about}cmp={','.join(compared)}"

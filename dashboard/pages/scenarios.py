@@ -13,9 +13,10 @@ from dashboard.components import chart_card, notice, page, scheme_of
 from dashboard.data import Data
 from dashboard.identity import runner
 from dashboard.pages import scenario_draft as draft
-from dashboard.pages.scenario_comparison import Compared, show_comparison, told_runs
+from dashboard.pages.scenario_comparison import USUAL, Compared, show_comparison, told_runs
 from dashboard.runs import Runs
 from dashboard.spec import scenario_spec
+from dashboard.tables import GPU
 from dashboard.validate import number, one_of, text, whole
 from sim.errors import InputError, PoolscopeError
 
@@ -24,7 +25,8 @@ POLL_MS = 1500
 
 def layout(**query: Any) -> dmc.Stack:
     """The page for its address; the draft comes by callback, for a layout knows no store."""
-    compared = draft.parse_compared(query)
+    compared, asked = draft.parse_compared(query), query.get("jobs")
+    jobs = asked[:200] if isinstance(asked, str) and asked else USUAL
     fields = [_field(lever) for lever in draft.levers()]
     form = [
         dmc.Title("Draft", order=2, className="card-title"),
@@ -59,11 +61,15 @@ def layout(**query: Any) -> dmc.Stack:
         ),
         html.Div(
             [
+                dmc.Select(
+                    id="sc-jobs", label="Jobs", data=[{"value": jobs, "label": GPU if jobs == USUAL else jobs}], value=jobs,
+                    searchable=True, allowDeselect=False, className="control-wide",
+                ),
                 chart_card(
                     "sc-differences", "Differences from the base", csv="/api/compare.csv",
-                    note="GPU jobs. Every scenario has the same seeds, so differences are taken seed by seed; bars are 95 % intervals.",
+                    note="Every scenario has the same seeds, so differences are taken seed by seed; bars are 95 % intervals.",
                 ),
-                chart_card("sc-curves", "p90 and p50 by scenario", height=300, csv="/api/scenarios.csv", note="GPU jobs, mean over the seeds."),
+                chart_card("sc-curves", "p90 and p50 by scenario", height=300, csv="/api/scenarios.csv", note="Mean over the seeds."),
             ],
             id="sc-charts", className="stack", style={"display": "none"},
         ),
@@ -223,22 +229,32 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Output("sc-query", "data"),
         Input("sc-compared", "data"),
         Input("sc-poll", "n_intervals"),
+        Input("sc-jobs", "value"),
         State("sc-state", "data"),
     )
-    def follow(held: Any, _ticks: int | None, before: Any) -> Any:
+    def follow(held: Any, _ticks: int | None, jobs: Any, before: Any) -> Any:
         compared = draft.parse_compared({"cmp": ",".join(map(str, held)) if isinstance(held, list) else ""})
         entries = [runs.get(name) for name in compared]
         state = [f"{entry.id} {entry.status}" if entry else "gone" for entry in entries]
         live = any(entry is not None and entry.live for entry in entries)
         told = told_runs(compared, entries, runs, now=time.time())
-        return told, no_update if state == before else state, not live, draft.to_query(compared)
+        return (
+            told,
+            no_update if state == before else state,
+            not live,
+            draft.to_query(compared, "" if jobs == USUAL else text(jobs, "Jobs")),
+        )
 
     @app.callback(
-        *Compared.outputs(), Input("sc-state", "data"), Input("scheme", "data"), State("sc-compared", "data")
+        *Compared.outputs(),
+        Input("sc-state", "data"),
+        Input("scheme", "data"),
+        Input("sc-jobs", "value"),
+        State("sc-compared", "data"),
     )
-    def show(_state: Any, scheme: str, held: Any) -> Compared:
+    def show(_state: Any, scheme: str, jobs: Any, held: Any) -> Compared:
         compared = draft.parse_compared({"cmp": ",".join(map(str, held)) if isinstance(held, list) else ""})
-        return show_comparison(runs, compared, scheme_of(scheme))
+        return show_comparison(runs, compared, scheme_of(scheme), text(jobs, "Jobs"))
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("sc-url", "children"), Input("sc-query", "data")

@@ -232,7 +232,7 @@ def _table(both: pd.DataFrame, caption: str) -> Any:
         Column("n_censored", "still waiting", str, number=True),
     ]
     for name, word in (("p90_s", "p90"), ("p50_s", "p50"), ("mean_s", "mean")):
-        columns.append(Column(name, word, seconds, number=True))
+        columns.append(Column(name, word, seconds, number=True, behind="n"))
         if compared:
-            columns.append(Column(f"sim_{name}", f"{word} simulated", seconds, number=True))
+            columns.append(Column(f"sim_{name}", f"{word} simulated", seconds, number=True, behind="sim_n"))
     return table(both, columns, caption=caption)

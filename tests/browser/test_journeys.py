@@ -26,6 +26,7 @@ from dashboard.reports.archive import Archive
 from dashboard.reports.make import Order, make
 from dashboard.reports.period import Period
 from dashboard.settings import Settings
+from sim.classads.submit import read_submit
 from sim.store import Store
 from tests.browser.conftest import Open, Place, placed, visiting
 from tests.browser.watch import AXE, RULES
@@ -104,6 +105,12 @@ def test_a_tester_tightens_asks_leaves_and_comes_back(visit: Open) -> None:
     # A collector that goes on makes a newer snapshot, whose wait is another question.
     expect(seen.page.locator("#req-answer")).to_contain_text("GPUs_GlobalMemoryMb >= 20000")
     expect(seen.page.get_by_label("Requirements", exact=True)).to_have_value(re.compile("20000$"))
+    seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    seen.page.get_by_role("button", name="Copy the submit lines").click()
+    expect(seen.page.locator("#req-copied")).to_have_text("Copied")
+    copied = seen.page.evaluate("navigator.clipboard.readText()")
+    shape = read_submit(copied).shapes()[0][0]
+    assert "GPUs_GlobalMemoryMb" in shape.description.fixed().text
     seen.go("/runs")
     row.get_by_role("link").first.click()
     seen.drawn("run-result")
@@ -133,6 +140,10 @@ def test_a_planner_adds_gpus_and_a_colleague_gets_the_same_page(visit: Open) -> 
         rows = list(csv.DictReader(io.StringIO(answer.read().decode())))
     gained = {row["measure"]: float(row["mean"]) for row in rows if row["by"] == "gpu" and row["mean"]}
     assert gained["mean_s"] <= 0  # nobody waits longer for it
+    seen.page.get_by_role("textbox", name="Jobs", exact=True).click()
+    seen.page.get_by_role("option", name="all jobs").click()
+    expect(seen.page.locator("#sc-differences-caption")).to_contain_text("all jobs, 2 seeds in common")
+    seen.page.wait_for_url("**/scenarios?jobs=all%20all&cmp=*")
     shown = seen.page.locator("#sc-differences-table").inner_text()
     colleague = visit(seen.page.url.removeprefix(seen.site), scheme="dark", width=390)
     colleague.drawn("sc-differences")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,16 +13,17 @@ from dash import Dash, no_update
 from dash.development.base_component import Component
 
 from dashboard import spec as specs
-from dashboard.data import Data
+from dashboard.data import Data, Window
 from dashboard.pages import pool, progressing, requirements, waits
 from dashboard.pages import runs as runs_page
 from dashboard.pages.requirements_answer import Shown, show_answer
 from dashboard.pages.requirements_state import Question
 from dashboard.runs import Runs
+from dashboard.settings import Settings
 from dashboard.shell import freshness
 from dashboard.tables import GPU
 from sim.errors import ExpressionError
-from tests.dashboard import synthetic
+from tests.dashboard import synthetic, weeks
 from tests.dashboard.posting import call
 
 LAYOUTS = [pool.layout, waits.layout, requirements.layout, runs_page.layout]
@@ -54,6 +56,27 @@ def text(part: Any) -> str:
 @pytest.mark.parametrize("query", [{}, GARBAGE])
 def test_a_layout_needs_no_data_and_bears_any_address(layout: Any, query: dict[str, Any]) -> None:
     assert isinstance(layout(**query), Component)
+
+
+def test_the_pool_page_says_what_is_usual(tmp_path: Path, data: Data) -> None:
+    """The second of two weeks, whose waits are known; and a record without a week before."""
+    store = weeks.fill(tmp_path / "store")
+    second = Data(store, Settings(runs=tmp_path, class_by="ReqClass")).over(
+        Window(weeks.SECOND, weeks.SECOND + pd.Timedelta(days=7))
+    )
+    told = pool.usual(second)
+    assert "Against the 7 d before" in told
+    assert "p90 wait 1 h, was 10 min (+500 %)" in told
+    assert "Nothing was recorded in the 7 d before" in pool.usual(data)
+
+
+def test_quantiles_of_few_jobs_are_grey_in_tables_too(data: Data, runs: Runs) -> None:
+    shown = waits.content(data, runs, GPU, "", "light")[7]
+    rows = shown[0].children.children[2].children
+    n = {cells.children[0].children: int(cells.children[1].children) for cells in rows}
+    grey = {cells.children[0].children for cells in rows if "few" in (cells.children[3].className or "")}
+    assert grey == {group for group, jobs in n.items() if jobs < 30}
+    assert 0 < len(grey) < len(n)
 
 
 def test_the_pool_page_counts_each_device_once(data: Data) -> None:
