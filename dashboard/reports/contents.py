@@ -280,9 +280,9 @@ def _waits(now: Facts, data: Data) -> list[Any]:
         Column("group", "Class"),
         Column("n", "n", str, number=True),
         Column("n_censored", "never started", str, number=True),
-        Column("p90_s", "p90", seconds, number=True),
-        Column("p50_s", "p50", seconds, number=True),
-        Column("p99_s", "p99", seconds, number=True),
+        Column("p90_s", "p90", seconds, number=True, behind="n"),
+        Column("p50_s", "p50", seconds, number=True, behind="n"),
+        Column("p99_s", "p99", seconds, number=True, behind="n"),
     ]
     curve = data.curve(str(row["group"]))
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboard.columns import Column
+from dashboard.figures.labels import FEW
 from dashboard.reports.document import Block, Chart, Note, Report, Section, Table
 from dashboard.reports.findings import Finding
 
 ROWS = 400
+SHORT = 8
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -73,6 +76,7 @@ th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); vertical
 th:first-child, td:first-child { min-width: 9em; }
 .number + :not(.number) { padding-left: 14px; }
 tr:last-child td { border-bottom: 0; }
+.few { color: var(--muted); font-style: italic; }
 .number { text-align: right; padding-right: 10px; white-space: nowrap; }
 ul.findings { margin: 0 0 8px; padding: 0; list-style: none; }
 ul.findings li { display: flex; gap: 10px; align-items: baseline; padding: 7px 0; border-bottom: 1px solid var(--line); }
@@ -89,6 +93,11 @@ a { color: var(--accent); }
   section { border: 0; padding: 0; margin-top: 16px; border-radius: 0; }
   figure, tr, li, section:last-of-type { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
+  th, td { padding-top: 4px; padding-bottom: 4px; }
+  .short { break-inside: avoid; }
+  .scroll + p { break-before: avoid; }
+  tbody tr:nth-child(-n+2) { break-after: avoid; }
+  tbody tr:nth-last-child(-n+2) { break-before: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
 }
@@ -103,7 +112,11 @@ _DRAW = """
   var paper = asked === "print" || asked === "picture";
   var dark = window.matchMedia("(prefers-color-scheme: dark)");
   var figures = JSON.parse(document.getElementById("figures").textContent);
-  if (asked === "print") { document.querySelector("main").style.width = "688px"; }
+  if (asked === "print") {  // charts are drawn before the printer's rules hold: as wide as its page
+    var main = document.querySelector("main");
+    main.style.boxSizing = "content-box"; main.style.width = "688px"; main.style.padding = "0";
+    document.querySelectorAll("section").forEach(function (part) { part.style.padding = "0"; part.style.border = "0"; });
+  }
   if (asked === "picture") {
     document.querySelectorAll("section, header").forEach(function (part) { part.style.display = "none"; });
     var first = document.querySelector("figure");
@@ -209,17 +222,23 @@ def _table(table: Table) -> str:
     )
     body = [
         "".join(
-            f"<td{_kind(column)}>{html.escape(str(column.write(row[column.name])))}</td>"
+            f"<td{_kind(column, row)}>{html.escape(str(column.write(row[column.name])))}</td>"
             for column in table.columns
         )
         for row in table.frame.head(ROWS).to_dict("records")
     ]
     rows = "".join(f"<tr>{cells}</tr>" for cells in body)
+    # On paper a table of a few rows stays whole, a longer one never leaves a single row behind.
+    kind = "scroll short" if len(body) <= SHORT else "scroll"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.caption)}"><table><caption>{html.escape(table.caption)}</caption>'
+        f'<div class="{kind}" tabindex="0" role="region" aria-label="{html.escape(table.caption)}"><table><caption>{html.escape(table.caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def _kind(column: Column) -> str:
-    return ' class="number"' if column.number else ""
+def _kind(column: Column, row: Mapping[Any, Any] | None = None) -> str:
+    classes = ["number"] if column.number else []
+    n = row.get(column.behind) if row and column.behind else None
+    if n is not None and 0 < n < FEW:
+        classes.append("few")
+    return f' class="{" ".join(classes)}"' if classes else ""
