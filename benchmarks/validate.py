@@ -169,15 +169,16 @@ HEAD = """# Validation: replays of recorded real pools
 
 Written by `python -m benchmarks.validate`; {when}, model {model}, {seeds} seeds for each pool. Every recording is of real
 HTCondor daemons with simulated GPUs and jobs that sleep. The simulation reads submission times, asked run times, hosts'
-lifetimes and the daemons' configuration; starts, waits and evictions are only what it is compared with. Nothing in the engine was
-fitted to these waits.
+lifetimes, the daemons' configuration, and when the last negotiation cycle before the first submission began; starts, waits
+and evictions are only what it is compared with. No constant was fitted to these waits. The rules were held against the daemons'
+logs of all of these pools, so a pool of another make may be farther off.
 
 - *score*: mean absolute relative error of the mean waits of all jobs, GPU jobs, each submitter and each class (20 jobs and more)
   against the mean of the real runs; *worst class* is the largest of the classes' errors.
 - *distance*: Kolmogorov's, of the seeds' waits to those of the real run that is farthest.
 - *inside*: how many of the real means, medians and 90 % quantiles lie in the 5-95 % band over seeds.
-- *between runs*: the same score of one real run against another. Runs recorded side by side share the phase of the negotiation
-  cycle, which the simulation draws anew for each seed, so they may be closer to each other than to any model.
+- *between runs*: the same score of one real run against another. Runs recorded side by side share the load of the machine, so
+  they may be closer to each other than to any model.
 - *load*: the recording machine's mean load over its two cores, where it was noted; other work ran beside the recordings.
 
 | pool | HTCondor | runs | jobs | real mean wait, s | score | worst class | all jobs | distance | inside | evictions real / simulated | between runs | load |

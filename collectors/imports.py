@@ -14,7 +14,7 @@ import lzma
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,8 +106,16 @@ class _File:
     notes: list[str] = field(default_factory=list)
 
 
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
 def import_files(
-    paths: Iterable[Path], store: Store, *, zone: tzinfo | None = None, tell: Tell = lambda _: None
+    paths: Iterable[Path],
+    store: Store,
+    *,
+    zone: tzinfo | None = None,
+    tell: Tell = lambda _: None,
+    change: Change | None = None,
 ) -> Imported:
     """Read files and folders (whole, hidden files apart) into the store.
 
@@ -115,6 +123,7 @@ def import_files(
     ----------
     zone : of times without one in event logs and traces; without it the zone that a log betrays, else UTC
     tell : told what is going on
+    change : of every frame before it is stored
 
     Raises
     ------
@@ -132,7 +141,7 @@ def import_files(
         raise InputError(f"nothing to import ({told or 'no files'}); {_EXPECTED}")
     if found.digests:
         tell("writing")
-        _write(found, store, done)
+        _write(found, store, done, change)
     done.taken = sum(entry["taken"] for entry in done.files)
     done.skipped = sum(entry["skipped"] for entry in done.files)
     return done
@@ -317,7 +326,7 @@ def _read_trace(file: _File, found: _Found) -> int:
     return sum(news)
 
 
-def _write(found: _Found, store: Store, done: Imported) -> None:
+def _write(found: _Found, store: Store, done: Imported, change: Change | None) -> None:
     """Write a snapshot for each moment of slot ads, and one with all else; the digests come last."""
     snapshots = _slot_snapshots(found)
     parts = found.frames
@@ -337,14 +346,16 @@ def _write(found: _Found, store: Store, done: Imported) -> None:
     there = set(store.snapshots()["id"])
     for snapshot in snapshots:
         if snapshot.id not in there:
-            _append(store, snapshot, done)
-    _append(store, Snapshot(name, last.to_pydatetime(), frames, _META), done)
+            _append(store, snapshot, done, change)
+    _append(store, Snapshot(name, last.to_pydatetime(), frames, _META), done, change)
 
 
 _META = {"source": "import"}
 
 
-def _append(store: Store, snapshot: Snapshot, done: Imported) -> None:
+def _append(store: Store, snapshot: Snapshot, done: Imported, change: Change | None) -> None:
+    if change:
+        snapshot = replace(snapshot, frames={kind: change(frame) for kind, frame in snapshot.frames.items()})
     store.append(snapshot)
     done.snapshots += 1
     for kind, frame in snapshot.frames.items():

@@ -29,6 +29,7 @@ from sim.policy import NAMED
 WHOLE_S = 3600.0
 _NEW_ONES = 200  # machines that are asked whole by name
 _NAMED = 500  # macros of groups and limits: each is a question of its own
+_NOT_DEFINED = "Not defined"  # how a daemon says that a macro it knows has no value
 _LOCATION = ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
 _KINDS = {
     "negotiator": htcondor2.AdType.Negotiator,
@@ -233,7 +234,8 @@ def settings(daemon: Location, names: Sequence[str], *, named: bool = False) -> 
     """
     values = htcondor2.RemoteParam(parse_one(daemon.text))
     found = sorted(name for name in values if named and NAMED.fullmatch(name))
-    return {name: values.get(name) for name in dict.fromkeys([*names, *found[:_NAMED]])}
+    told = {name: values.get(name) for name in dict.fromkeys([*names, *found[:_NAMED]])}
+    return {name: None if value == _NOT_DEFINED else value for name, value in told.items()}
 
 
 def quoted(text: str) -> str:

@@ -41,7 +41,11 @@ class Round:
 
 
 def live_sources(
-    pool: str | Sequence[str], *, schedds: Sequence[str] = (), stop: threading.Event | None = None
+    pool: str | Sequence[str],
+    *,
+    schedds: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    stop: threading.Event | None = None,
 ) -> list[Source]:
     """Every source of a live pool; the slots first, because without them there is no snapshot.
 
@@ -49,9 +53,10 @@ def live_sources(
     ----------
     pool : HOST[:PORT] of the collector, or several, asked in this order until one answers
     schedds : names of those to ask; all that the collector knows if empty
+    extra : attributes of slots that are asked in every round
     stop : when set, questions are given up
     """
-    daemons = Daemons(pool, schedds=schedds, stop=stop)
+    daemons = Daemons(pool, schedds=schedds, extra=extra, stop=stop)
     return [
         PoolSource(daemons),
         ScheddSource(daemons),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from collectors.daemons import Daemons
 from collectors.source import Moment, Reading
+from sim.errors import SourceError
 from sim.policy import MACROS
 from sim.schema import conform, describe
 
@@ -30,10 +31,15 @@ class SettingsSource:
     def read(self, moment: Moment) -> Reading:
         """Ask each kind of daemon for its macros, the negotiator also for those of groups and limits."""
         rows: list[dict[str, Any]] = []
+        errors: list[str] = []
         if time.monotonic() - self._read_s >= REREAD_S:
             for kind, names in MACROS.items():
                 for daemon in self.daemons.locations(kind)[:1]:
-                    answers = self.daemons.settings(daemon, names, named=kind == "negotiator")
+                    try:
+                        answers = self.daemons.settings(daemon, names, named=kind == "negotiator")
+                    except SourceError as error:  # a glidein's startd may be out of reach, and stops nobody
+                        errors.append(str(error))
+                        continue
                     rows += [
                         {
                             "snapshot": moment.snapshot,
@@ -47,4 +53,4 @@ class SettingsSource:
                     ]
             self._read_s = time.monotonic()
         frame = pd.DataFrame(rows, columns=[column.name for column in describe("settings")])
-        return Reading({"settings": conform(frame, "settings")})
+        return Reading({"settings": conform(frame, "settings")}, errors=errors)

@@ -14,8 +14,11 @@ import pandas as pd
 
 from dashboard import comparison, tables
 from dashboard.settings import Settings
-from sim.analysis import Answer, PoolView, Request, analyse
+from sim.analysis import Answer, PoolView, Queue, Request, analyse
 from sim.analysis.analyse import judge
+from sim.analysis.rewritten import is_submit_file
+from sim.classads.job import JobDescription
+from sim.classads.submit import read_submit
 from sim.delivery.paths import IMAGES
 from sim.errors import StoreError
 from sim.inventory.repositories import attribute_name, cvmfs_frame
@@ -202,8 +205,17 @@ class Data:
         )
 
     def answer(self, expression: str, *, gpus: int, cpus: int, memory_mib: float) -> Answer:
-        """What `sim.analysis` says of an expression on the latest snapshot; raises ExpressionError."""
+        """What `sim.analysis` says of an expression, or of a submit file's first kind of job, on the latest snapshot.
+
+        Raises
+        ------
+        InputError : it is neither; an ExpressionError tells the column
+        """
         return self._answer(self.coverage().snapshot, expression, gpus, cpus, memory_mib)
+
+    def answer_job(self, job: JobDescription) -> Answer:
+        """The same of a whole job, such as a submit file describes."""
+        return analyse(job, self._keep("pool view", self._pool_view), queue=self._keep("queue", self._queue))
 
     def verdict(self, ad: str) -> str:
         """What `sim.analysis` says of a whole job ad on the latest snapshot: impossible, blocked, busy or free."""
@@ -216,14 +228,25 @@ class Data:
             self.supply,
             self.waits,
             lambda: self._keep("pool view", self._pool_view),
+            lambda: self._keep("queue", self._queue),
         ):
             load()
         for by in ("model", "site"):
             self.counts(by)
 
     def _analyse(self, snapshot: str, expression: str, gpus: int, cpus: int, memory_mib: float) -> Answer:
-        pool = self._keep("pool view", self._pool_view)
-        return analyse(expression, pool, request=Request(gpus=gpus, cpus=cpus, memory_mib=memory_mib))
+        if is_submit_file(expression):
+            return self.answer_job(read_submit(expression).shapes()[0][0].description)
+        pool, queue = self._keep("pool view", self._pool_view), self._keep("queue", self._queue)
+        request = Request(gpus=gpus, cpus=cpus, memory_mib=memory_mib)
+        return analyse(expression, pool, request=request, queue=queue)
+
+    def _queue(self) -> Queue | None:
+        """Who waits now; of another window's end it is not known."""
+        if self.window is not None:
+            return None
+        slots = self._store.read("slots", snapshot=self.coverage().snapshot)
+        return Queue.of_store(self._store, slots, self._keep("pool view", self._pool_view))
 
     def _pool_view(self) -> PoolView:
         now = self._store.read("slots", snapshot=self.coverage().snapshot)

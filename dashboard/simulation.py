@@ -103,10 +103,13 @@ def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any
     tick(0.0, "reading the record")
     record = Recording.load(made.pool.source)
     every = max(5.0, (record.end - record.start) / PROBES)
-    probes = [
-        Probe(label, requirements, request=request, every_s=every)
-        for label, (requirements, request) in questions(spec).items()
-    ]
+    if "ad" in spec:  # a job of a submit file
+        probes = [Probe(OWN, ad=str(spec["ad"]), every_s=every)]
+    else:
+        probes = [
+            Probe(label, requirements, request=request, every_s=every)
+            for label, (requirements, request) in questions(spec).items()
+        ]
     run = Plan.of(made, record, probes).run(int(spec["seed"]), _part(tick, 0, 1, "simulating"))
     rungs = pd.DataFrame([_waits(label, part) for label, part in run.probes.groupby("label", sort=False)])
     own = rungs[rungs["rung"] == OWN].iloc[0]

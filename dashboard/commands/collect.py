@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ class Settings:
     pool : HOST[:PORT] of the collector; commas between several that stand in for each other
     every : from round to round, such as 5m; None for one round
     schedds : names of those to ask; all that the collector knows if empty
+    attributes : of slots, asked in every round beside what frames and expressions need
     keep, max_size : days older than this, or beyond this size, are deleted
     pseudonyms : owners, projects and hosts are stored under pseudonyms
     metrics : HOST:PORT for Prometheus
@@ -38,6 +40,7 @@ class Settings:
     pool: str = DEFAULT_POOL
     every: str | None = None
     schedds: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     keep: str | None = None
     max_size: str | None = None
     pseudonyms: bool = False
@@ -47,15 +50,46 @@ class Settings:
 
 @click.command()
 @click.option(
-    "--pool", help="HOST[:PORT] of the pool's collector; commas between several.  [default: 127.0.0.1]"
+    "--pool",
+    envvar="POOLSCOPE_POOL",
+    help="HOST[:PORT] of the pool's collector; commas between several.  [default: 127.0.0.1]",
 )
 @click.option("--once", is_flag=True, help="One snapshot (the default without --every).")
-@click.option("--every", help="A snapshot every so often, such as 5m, until stopped.")
-@click.option("--schedd", "schedds", multiple=True, help="Only this schedd; may be given several times.")
-@click.option("--keep", metavar="AGE", help="Delete days older than this, such as 400d.")
-@click.option("--max-size", metavar="SIZE", help="Delete the oldest days beyond this size, such as 50GB.")
-@click.option("--pseudonyms", is_flag=True, help="Store owners, projects and hosts under pseudonyms.")
-@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus there.")
+@click.option(
+    "--every", envvar="POOLSCOPE_EVERY", help="A snapshot every so often, such as 5m, until stopped."
+)
+@click.option(
+    "--schedd",
+    "schedds",
+    multiple=True,
+    envvar="POOLSCOPE_SCHEDDS",
+    help="Only this schedd; may be given several times.",
+)
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    envvar="POOLSCOPE_ATTRIBUTES",
+    help="A slot attribute that is asked every time, not once an hour; may be given several times.",
+)
+@click.option(
+    "--keep", metavar="AGE", envvar="POOLSCOPE_KEEP", help="Delete days older than this, such as 400d."
+)
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    envvar="POOLSCOPE_MAX_SIZE",
+    help="Delete the oldest days beyond this size, such as 50GB.",
+)
+@click.option(
+    "--pseudonyms",
+    is_flag=True,
+    envvar="POOLSCOPE_PSEUDONYMS",
+    help="Store owners, projects and hosts under pseudonyms.",
+)
+@click.option(
+    "--metrics", metavar="HOST:PORT", envvar="POOLSCOPE_METRICS", help="Serve /metrics for Prometheus there."
+)
 @click.option(
     "--repository",
     "repositories",
@@ -64,24 +98,32 @@ class Settings:
     help="A CVMFS repository on a server, such as http://server:8000/cvmfs/NAME; several times; asked once a minute.",
 )
 @click.option(
-    "--log", type=click.Choice(["text", "json"]), default="text", help="Form of log lines on stderr."
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="POOLSCOPE_LOG",
+    help="Form of log lines on stderr.",
 )
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file with a table [collect]; SIGHUP rereads it."
+    "--config",
+    envvar="POOLSCOPE_CONFIG",
+    type=click.Path(path_type=Path),
+    help="TOML file with a table [collect]; SIGHUP rereads it.",
 )
 @click.option(
     "--test-pool", is_flag=True, help="A loopback pool: it may be asked more often than once a minute."
 )
 @shared
 def collect(
-    pool: str | None, once: bool, every: str | None, schedds: tuple[str, ...], keep: str | None,
-    max_size: str | None, pseudonyms: bool, metrics: str | None, repositories: tuple[str, ...], log: str,
+    pool: str | None, once: bool, every: str | None, schedds: tuple[str, ...], attributes: tuple[str, ...],
+    keep: str | None, max_size: str | None, pseudonyms: bool, metrics: str | None, repositories: tuple[str, ...], log: str,
     config: Path | None, test_pool: bool, data: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Take snapshots of slots, queue, history, negotiator and priorities.
 
     HTCondor's own configuration says how to authenticate: _CONDOR_SEC_TOKEN_DIRECTORY and its like in the
-    environment, or CONDOR_CONFIG.
+    environment, or CONDOR_CONFIG. POOLSCOPE_POOL, POOLSCOPE_EVERY and so on stand in for options (blanks between
+    several names); they count before the file's words.
     """
     from collectors.rounds import Round, collect_once
     from sim.store import Store
@@ -91,7 +133,7 @@ def collect(
     given: dict[str, Any] = {
         name: value
         for name, value in (
-            ("pool", pool), ("every", every), ("schedds", schedds), ("keep", keep), ("max_size", max_size),
+            ("pool", pool), ("every", every), ("schedds", schedds), ("attributes", attributes), ("keep", keep), ("max_size", max_size),
             ("pseudonyms", pseudonyms), ("metrics", metrics), ("repositories", repositories),
         )
         if value
@@ -165,6 +207,11 @@ def checked(told: Settings, *, test_pool: bool) -> Settings:
         parse_duration(told.keep)
     if told.max_size:
         parse_size(told.max_size)
+    for name in told.attributes:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, flags=re.ASCII):
+            raise InputError(
+                f"--attribute {name!r}: expected the name of an attribute, such as GLIDEIN_Entry_Name"
+            )
     return told
 
 
@@ -230,7 +277,7 @@ def _sources(told: Settings, stop: threading.Event | None = None) -> list[Any]:
     """The pool's daemons and the repositories that are to be asked."""
     from collectors.rounds import live_sources
 
-    sources: list[Any] = list(live_sources(told.pool, schedds=told.schedds, stop=stop))
+    sources: list[Any] = list(live_sources(told.pool, schedds=told.schedds, extra=told.attributes, stop=stop))
     if told.repositories:
         from collectors.cvmfs import RepositorySource
 

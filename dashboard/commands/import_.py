@@ -14,19 +14,26 @@ from dashboard.commands.options import data_to_write, print_json, shared, wants_
 @click.option(
     "--timezone", metavar="ZONE", help="Zone of times that say none, such as America/Chicago or -06:00."
 )
+@click.option("--pseudonyms", is_flag=True, help="Store owners, projects and hosts under pseudonyms.")
 @shared
-def import_(paths: tuple[Path, ...], timezone: str | None, data: Path | None, as_json: bool) -> None:
+def import_(
+    paths: tuple[Path, ...], timezone: str | None, pseudonyms: bool, data: Path | None, as_json: bool
+) -> None:
     """Read ads (condor_status, condor_q, condor_history), event logs, SWF, openb and Philly-style CSV.
 
     Formats are told by content. Packed files (xz, gz, bz2) are unpacked. Importing twice changes nothing.
     """
     from collectors.eventlog import zone_named
     from collectors.imports import import_files
+    from sim.privacy import Pseudonyms
     from sim.store import Store
 
     zone = zone_named(timezone) if timezone else None
-    store = Store(data_to_write(data))
-    done = import_files(paths, store, zone=zone, tell=lambda text: click.echo(text, err=True))
+    path = data_to_write(data)
+    change = Pseudonyms.of(path).frame if pseudonyms else None
+    done = import_files(
+        paths, Store(path), zone=zone, tell=lambda text: click.echo(text, err=True), change=change
+    )
     for note in done.notes:
         click.echo(note, err=True)
     files = [entry for entry in done.files if entry["path"]]

@@ -8,15 +8,20 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
-from dashboard.components import aria, chart_card, page, scheme_of
+from dashboard.components import aria, chart_card, notice, page, scheme_of
 from dashboard.data import Data
 from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.pages.requirements_answer import Shown, show_answer
+from dashboard.pages.requirements_beside import side_by_side
 from dashboard.pages.requirements_state import LONGEST, MOST, Question, read_memory
+from dashboard.pages.requirements_submit import MOST_BYTES, file_to_give, read_dropped
 from dashboard.runs import Entry, Runs
 from dashboard.spec import probe_spec
+from sim.analysis import Request
+from sim.analysis.rewritten import is_submit_file
+from sim.classads.submit import read_submit
 from sim.errors import ExpressionError, InputError
 
 ASK = "Simulate the wait"
@@ -84,7 +89,7 @@ def _form(question: Question) -> list[Any]:
         dmc.Textarea(
             id="req-text",
             label="Requirements",
-            description="As in a submit file; what your job asks of a slot",
+            description="What your job asks of a slot, as in a submit file; or a whole submit file",
             value=question.expression,
             debounce=250,
             autosize=True,
@@ -95,6 +100,13 @@ def _form(question: Question) -> list[Any]:
             inputProps={"maxLength": LONGEST},
         ),
         html.Div([html.Span("Try", className="caption"), *examples], className="chips"),
+        dcc.Upload(
+            html.Div(
+                ["Drop a submit file here, or ", html.Span("choose one", className="link"), ", or write it above"]
+            ),
+            id="req-upload", className="drop", accept=".sub,.submit,.txt,text/plain", max_size=MOST_BYTES, multiple=False,
+        ),
+        html.Div(id="req-dropped", role="status"),
         html.Div(
             [
                 dmc.NumberInput(
@@ -111,11 +123,26 @@ def _form(question: Question) -> list[Any]:
             ],
             className="controls",
         ),
+        html.Details(
+            [
+                html.Summary("Beside another expression"),
+                dmc.Textarea(
+                    id="req-beside", label="Other requirements", value=question.beside, debounce=250, autosize=True,
+                    minRows=1, maxRows=6, spellCheck=False, className="expression", inputProps={"maxLength": LONGEST},
+                ),
+                html.Div(id="req-compared"),
+            ],
+            open=bool(question.beside),
+            className="twin",
+        ),
+        html.Div(html.Button("Download as a submit file", id="req-give", className="chip", type="button"), className="chips"),
+        dcc.Download(id="req-file"),
     ]  # fmt: skip
 
 
 def register(app: Dash, data: Data, runs: Runs) -> None:
     """Wire the page."""
+    _register_files(app, data)
 
     @app.callback(
         Output("req-question", "data"),
@@ -126,9 +153,10 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("req-gpus", "value"),
         Input("req-cpus", "value"),
         Input("req-memory", "value"),
+        Input("req-beside", "value"),
     )
-    def ask(text: str, gpus: Any, cpus: Any, memory: Any) -> tuple[Any, ...]:
-        return check(data, text, gpus, cpus, memory)
+    def ask(text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any) -> tuple[Any, ...]:
+        return check(data, text, gpus, cpus, memory, beside)
 
     @app.callback(
         Output("req-text", "value"),
@@ -150,7 +178,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     def show(asked: dict[str, Any] | None, done: str, scheme: str, _error: Any) -> Any:
         if not asked:
             return [no_update] * len(Shown._fields)
-        return show_answer(data, runs, Question.held(asked), done, scheme_of(scheme))
+        return show_answer(data, runs, Question.of(asked), done, scheme_of(scheme))
 
     @app.callback(*progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"))
     def follow(
@@ -159,7 +187,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         if not asked:
             return progressing.standing(None, runs, ask=ASK, now=time.time())
         return step(
-            data, runs, Question.held(asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
+            data, runs, Question.of(asked), by=ctx.triggered_id, clicked=bool(clicked), cancel=bool(cancel)
         )
 
     app.clientside_callback(
@@ -172,13 +200,50 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     )
 
 
-def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any) -> tuple[Any, ...]:
+def _register_files(app: Dash, data: Data) -> None:
+    """Wire what goes in and out as files, and the expression beside."""
+
+    @app.callback(
+        Output("req-text", "value", allow_duplicate=True),
+        Output("req-dropped", "children"),
+        Input("req-upload", "contents"),
+        State("req-upload", "filename"),
+        prevent_initial_call=True,
+    )
+    def take_file(contents: Any, name: Any) -> tuple[Any, Any]:
+        if contents is None:
+            return no_update, no_update
+        try:
+            return read_dropped(contents, name), ""
+        except InputError as error:
+            return no_update, notice("This file can't be read", str(error), colour="yellow")
+
+    @app.callback(
+        Output("req-file", "data"),
+        Input("req-give", "n_clicks"),
+        State("req-question", "data"),
+        prevent_initial_call=True,
+    )
+    def give_file(clicks: Any, asked: Any) -> Any:
+        if not clicks or not asked:
+            return no_update
+        question = Question.of(asked)
+        request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
+        return {"content": file_to_give(data, question.expression, request), "filename": "poolscope.sub"}
+
+    @app.callback(Output("req-compared", "children"), Input("req-question", "data"))
+    def compare(asked: Any) -> Any:
+        return side_by_side(data, Question.of(asked)) if asked else no_update
+
+
+def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any = "") -> tuple[Any, ...]:
     """The question if it has an answer (else the last one stays), errors under the fields, the address."""
     query: dict[str, Any] = {
         "req": text if isinstance(text, str) else "",
         "gpus": gpus,
         "cpus": cpus,
         "memory": memory,
+        "beside": beside,
     }
     question = Question.parse(query)
     try:
@@ -196,13 +261,9 @@ def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any) -> tuple[Any
         answer_of(data, question)
     except ExpressionError as error:
         return no_update, point(error), None, question.to_query()
-    kept = {
-        "expression": question.expression,
-        "gpus": question.gpus,
-        "cpus": question.cpus,
-        "memory_mib": question.memory_mib,
-    }
-    return kept, None, None, question.to_query()
+    except InputError as error:  # of a submit file, with its line
+        return no_update, str(error), None, question.to_query()
+    return question.kept(), None, None, question.to_query()
 
 
 def point(error: ExpressionError) -> Any:
@@ -227,7 +288,11 @@ def answer_of(data: Data, question: Question) -> Any:
 
 
 def run_spec(data: Data, question: Question) -> dict[str, Any]:
-    """The probe run of a question."""
+    """The probe run of a question; of a submit file, a probe with the ad of its first kind of job."""
+    if is_submit_file(question.expression):
+        job = read_submit(question.expression).shapes()[0][0].description
+        spec = probe_spec(data, question.expression, gpus=job.gpus, cpus=1, memory_mib=1.0, rungs=[])
+        return {**spec, "ad": job.fixed().text}
     rungs = [rung.rung for rung in answer_of(data, question).ladder]
     return probe_spec(
         data,

@@ -16,9 +16,11 @@ from dashboard.figures import requirements as figures
 from dashboard.figures.labels import NONE, count, moment, seconds, span
 from dashboard.figures.theme import Scheme
 from dashboard.pages.requirements_state import Question
+from dashboard.pages.requirements_submit import told
 from dashboard.pages.requirements_tables import clause_table, ladder_table
 from dashboard.runs import Runs
 from sim.analysis import Answer
+from sim.analysis.rewritten import is_submit_file
 
 # word, what it means, colour class
 VERDICTS = {
@@ -122,10 +124,11 @@ def verdict(answer: Answer, question: Question, data: Data) -> Any:
         [
             html.Div([html.Span(word, className=f"verdict-word verdict-{kind}"), html.Span(meaning)]),
             html.P(answer.sentence, className="verdict-sentence"),
+            *_ahead(answer),
             html.P(
                 [
-                    dmc.Code(question.expression, className="asked"),
-                    f" with {question.told()} · {_source(data)}",
+                    *_asked(question),
+                    f" · {_source(data)}",
                 ],
                 className="caption",
             ),
@@ -144,7 +147,32 @@ def verdict(answer: Answer, question: Question, data: Data) -> Any:
         ),
         kpi("Machines", str(len(answer.machines)), machines or "none fits"),
     )
-    return [dmc.Card(head, withBorder=True, className="card"), numbers, *_lints(answer), *_rewrites(answer)]
+    return [
+        dmc.Card(head, withBorder=True, className="card"),
+        numbers,
+        *told(data, question.expression),
+        *_lints(answer),
+        *_rewrites(answer),
+    ]
+
+
+def _asked(question: Question) -> list[Any]:
+    if is_submit_file(question.expression):
+        return ["The submit file above"]
+    return [dmc.Code(question.expression, className="asked"), f" with {question.told()}"]
+
+
+def _ahead(answer: Answer) -> list[Any]:
+    """Who comes first, by class of what they ask for."""
+    if not answer.ahead:
+        return []
+    items = [
+        html.Li(
+            f"{group.jobs} job{'s' * (group.jobs != 1)} asking for {group.who}: {group.gpus} of these GPUs"
+        )
+        for group in answer.ahead
+    ]
+    return [html.P("First come", className="caption"), html.Ul(items, className="lints")]
 
 
 def _rewrites(answer: Answer) -> list[Any]:

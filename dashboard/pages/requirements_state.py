@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from dashboard.validate import number, text, whole
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
 from sim.errors import InputError
 from sim.units import format_size, parse_size
 
 EXAMPLE = "GPUs_Capability >= 7.5"
-LONGEST = 2000
+LONGEST = 20_000
+LONGEST_LINK = 4000  # what browsers and proxies take; a longer text is in no link
 MOST = {"gpus": 64, "cpus": 1024}
 MEMORY_MIB = 2048.0
 LEAST_MIB, MOST_MIB = 1.0, 64.0 * 1024**2
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An expression and what the job requests beside it."""
+    """An expression or a submit file, what the job requests beside an expression, and another expression beside it."""
 
-    expression: str = EXAMPLE
-    gpus: int = 1
-    cpus: int = 1
-    memory_mib: float = MEMORY_MIB
+    expression: Annotated[str, Field(strict=True, max_length=LONGEST)] = EXAMPLE
+    gpus: Annotated[int, Field(strict=True, ge=0, le=MOST["gpus"])] = 1
+    cpus: Annotated[int, Field(strict=True, ge=0, le=MOST["cpus"])] = 1
+    memory_mib: Annotated[float, Field(strict=True, ge=LEAST_MIB, le=MOST_MIB, allow_inf_nan=False)] = (
+        MEMORY_MIB
+    )
+    beside: Annotated[str, Field(strict=True, max_length=LONGEST)] = ""
+
+    @classmethod
+    def of(cls, asked: object) -> Question:
+        """Read what a browser sends back; InputError says what of it is wrong."""
+        try:
+            return _KEPT.validate_python(asked)
+        except ValidationError as error:
+            told = [
+                f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg'][:80].lower()}" for e in error.errors()[:3]
+            ]
+            raise InputError(f"not a question of this page ({'; '.join(told)}); reload the page") from error
+
+    def kept(self) -> dict[str, Any]:
+        """As the page keeps it for `of`."""
+        told = asdict(self)
+        return told if self.beside else {name: value for name, value in told.items() if name != "beside"}
 
     @classmethod
     def parse(cls, query: Mapping[str, object]) -> Question:
@@ -33,7 +56,7 @@ class Question:
         Examples
         --------
         >>> Question.parse({"req": "GPUs_Capability >= 8.0", "gpus": "2", "cpus": "many"})
-        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0)
+        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0, beside='')
         """
         expression = _one(query.get("req"))
         return cls(
@@ -41,22 +64,11 @@ class Question:
             gpus=_whole(query.get("gpus"), least=0, most=MOST["gpus"]),
             cpus=_whole(query.get("cpus"), least=0, most=MOST["cpus"]),
             memory_mib=_size(query.get("memory")),
-        )
-
-    @classmethod
-    def held(cls, asked: object) -> Question:
-        """The question as the page keeps it in the browser; InputError for anything else, which anybody may post."""
-        if not isinstance(asked, dict):
-            raise InputError("the question: expected the one that the page holds")
-        return cls(
-            text(asked.get("expression"), "Requirements", most=LONGEST),
-            whole(asked.get("gpus"), "request_gpus", least=0, most=MOST["gpus"]),
-            whole(asked.get("cpus"), "request_cpus", least=0, most=MOST["cpus"]),
-            number(asked.get("memory_mib"), "request_memory", least=LEAST_MIB, most=MOST_MIB),
+            beside=(_one(query.get("beside")) or "")[:LONGEST],
         )
 
     def to_query(self) -> str:
-        """The address of this question; what is at its default is left out.
+        """The address of this question; what is at its default is left out, and all of it where it is too long.
 
         Examples
         --------
@@ -70,7 +82,10 @@ class Question:
             said["cpus"] = str(self.cpus)
         if self.memory_mib != MEMORY_MIB:
             said["memory"] = f"{self.memory_mib:g}"
-        return urlencode(said, quote_via=quote, errors="replace")
+        if self.beside:
+            said["beside"] = self.beside
+        link = urlencode(said, quote_via=quote, errors="replace")
+        return link if len(link) <= LONGEST_LINK else ""
 
     @property
     def memory(self) -> str:
@@ -83,9 +98,12 @@ class Question:
         return f"{self.gpus} GPU{'s' * (self.gpus != 1)}, {self.cpus} CPU{'s' * (self.cpus != 1)}, {format_size(self.memory_mib)}"
 
 
-def read_memory(field: object) -> float:
+_KEPT = TypeAdapter(Question)
+
+
+def read_memory(text: object) -> float:
     """The memory field in MiB; raises InputError with what is wrong."""
-    said = _one(field)
+    said = _one(text)
     if said is None or not said.strip():
         return MEMORY_MIB
     size = parse_size(said)
@@ -105,13 +123,13 @@ def _one(value: object) -> str | None:
 
 def _whole(value: object, *, least: int, most: int) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        found = int(value) if abs(value) < 1e9 else -1
+        number = int(value) if abs(value) < 1e9 else -1
     else:
         said = _one(value)
         if said is None or not said.strip().isdecimal() or len(said) > 9:
             return 1
-        found = int(said)
-    return found if least <= found <= most else 1
+        number = int(said)
+    return number if least <= number <= most else 1
 
 
 def _size(value: object) -> float:

@@ -15,7 +15,7 @@ from dashboard.columns import Column
 from dashboard.data import Data
 from dashboard.figures import pool as pool_figures
 from dashboard.figures import waits as wait_figures
-from dashboard.figures.labels import NONE, count, moment, percent, seconds, span
+from dashboard.figures.labels import FEW, NONE, count, moment, percent, seconds, span
 from dashboard.figures.theme import STATES
 from dashboard.reports.document import Chart, Note, Report, Section, Table
 from dashboard.reports.facts import Facts, gather
@@ -28,8 +28,6 @@ from sim.units import format_duration
 
 #: So many periods before this one give the median that totals are compared with.
 MEDIAN_OF = 4
-#: Quantiles with fewer jobs behind them are marked.
-FEW = 30
 
 
 def compose(data: Data, period: Period) -> Report:
@@ -288,7 +286,12 @@ def _waits(now: Facts, data: Data) -> list[Any]:
     ]
     curve = data.curve(str(row["group"]))
     return [
-        Chart("waits", "p90 and p50 by class", about, lambda scheme: wait_figures.by_class(worst, scheme)),
+        Chart(
+            "waits",
+            "p90 and p50 by class",
+            f"{about}; grey: fewer than {FEW} jobs",
+            lambda scheme: wait_figures.by_class(worst, scheme),
+        ),
         Chart(
             "started",
             "Started within",

@@ -87,7 +87,7 @@ a { color: var(--accent); }
   body { background: none; font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
   section { border: 0; padding: 0; margin-top: 16px; border-radius: 0; }
-  figure, tr, li { break-inside: avoid; }
+  figure, tr, li, section:last-of-type { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }

@@ -109,12 +109,16 @@ class Collector:
             found = self._candidates[cluster.id] = Candidates(self._epoch)
         filled, table, known = self._filled, self.table, found.known
         if found.learnt < len(filled):
-            number = cluster.id
+            number, cores, memory = cluster.id, cluster.cpus, cluster.memory_mib
             for state in filled[found.learnt :]:
                 if not state.machines or state.id in known:
                     continue
                 suits = state.fits.get(number)
                 if suits is None:
+                    left = state.left
+                    if left.cpus < cores or left.memory_mib < memory:
+                        state.fits[number] = False  # whatever the expressions say
+                        continue
                     suits = table.varies(cluster, state.kind) or table.fits(cluster, state, now)
                 if suits:
                     pre, job, post = table.ranks(cluster, state)

@@ -51,3 +51,32 @@ def test_memory_is_shown_as_it_would_be_written() -> None:
 def test_a_memory_out_of_range_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         read_memory(text)
+
+
+def test_what_a_browser_sends_back_is_a_question_or_refused() -> None:
+    question = Question("Memory > 5", gpus=2, beside="true")
+    assert Question.of(question.kept()) == question
+    assert Question.of(Question("true").kept()) == Question("true")
+    assert "beside" not in Question("true").kept()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"expression": 5}, "expression: "), ({"gpus": "2"}, "gpus: "), ({"gpus": True}, "gpus: "), ({"gpus": 65}, "gpus: "),
+        ({"gpus": -1}, "gpus: "), ({"cpus": 1.5}, "cpus: "), ({"memory_mib": float("nan")}, "memory_mib: "), ({"memory_mib": [1]}, "memory_mib: "),
+        ({"memory_mib": 0}, "memory_mib: "), ({"expression": "x" * 30_000}, "expression: "), ({"other": 1}, "other: "),
+        ([], "it: "), ("true", "it: "), (None, "it: "), ({"beside": {}}, "beside: "), ({5: 5}, "5: "),
+    ],
+)  # fmt: skip
+def test_wrong_types_are_one_sentence(asked: object, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Question.of(asked)
+    assert str(caught.value).startswith("not a question of this page (")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_too_long_for_a_link_is_in_none() -> None:
+    assert Question("x" * 10_000).to_query() == ""
+    assert "beside=true" in Question("true", beside="true").to_query()

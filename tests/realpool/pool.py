@@ -248,8 +248,10 @@ class Pool:
         the job, which then waits for its lease to end, instead of evicting it.
         """
         running = [ad for ad in self.jobs(clusters) if ad["JobStatus"] == 2]
-        started = [
-            ad for ad in running if ad.get("JobCurrentStartExecutingDate", 0) >= ad["JobCurrentStartDate"]
+        started = [  # both dates may still be missing
+            ad
+            for ad in running
+            if ad.get("JobCurrentStartExecutingDate", 0) >= ad.get("JobCurrentStartDate", float("inf"))
         ]
         return [ad["RemoteHost"].partition("@")[2] for ad in started]
 
