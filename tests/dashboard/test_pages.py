@@ -195,16 +195,36 @@ def test_a_probe_run_fills_wait_and_ladder(data: Data, runs: Runs) -> None:
     assert not panel.still
     claim = runs.claim("w")
     assert claim is not None
-    rungs = pd.DataFrame({"rung": spec["rungs"], "p50_s": 10.0, "p90_s": 90.0})
+    rungs = pd.DataFrame(spec["rungs"], columns=["ladder", "rung", "asked"]).drop(columns="asked")
+    rungs = rungs.assign(
+        p50_s=10.0, p90_s=90.0, p90_low_s=60.0, p90_high_s=120.0, longest_s=1440.0, n=1200, n_censored=3
+    )
     runs.finish(
         claim,
-        {"rungs": rungs, "summary": {"seed": 1, "n": 120, "n_censored": 2, "p50_s": 10.0, "p90_s": None}},
+        {
+            "rungs": rungs,
+            "summary": {
+                "seed": 1,
+                "n": 120,
+                "n_censored": 2,
+                "p50_s": 10.0,
+                "p90_s": None,
+                "longest_s": 1440.0,
+            },
+        },
     )
     panel = requirements.step(data, runs, question, by="req-poll", clicked=False, cancel=False)
     shown = show_answer(data, runs, question, panel.done, "light")
-    assert "not reached" in text(shown.wait)
+    assert "> 24 min" in text(shown.wait)
     assert "n=120, 2 never started" in text(shown.wait)
-    assert "1 min 30" in text(shown.ladder_table)
+    assert "1 min 30 (1 min to 2 min)" in text(shown.ladder_table)
+    assert "0.25 %" in text(shown.ladder_table)
+    memory = show_answer(data, runs, Question("GPUs_Capability >= 7.5", ladder="memory"), panel.done, "light")
+    assert memory.ladder_caption.startswith("memory: 5 rungs")
+    for words in ("GlobalMemoryMb >= 24220", "flat", "1 min 30 (1 min to 2 min)"):
+        assert words in text(memory.ladder_table), words
+    assert "Ladder: site" in text(shown.answer)
+    assert "1 min 30 (1 min to 2 min)" in text(shown.answer)  # of every other ladder too
     other = show_answer(data, runs, Question("true"), panel.done, "light")
     assert "120" not in text(other.wait)
 
