@@ -120,13 +120,14 @@ def waited(value: float, low: float, high: float, longest: float) -> str:
     """
     if math.isnan(value) and math.isnan(longest):
         return NONE
-    told = _at_least(value, longest)
+    told = bounded(value, longest)
     if math.isnan(low) and math.isnan(high):
         return told
-    return f"{told} ({_at_least(low, longest)} to {_at_least(high, longest)})"
+    return f"{told} ({bounded(low, longest)} to {bounded(high, longest)})"
 
 
-def _at_least(value: float, longest: float) -> str:
+def bounded(value: float, longest: float) -> str:
+    """A wait, or that it is longer than the longest that was seen."""
     if not math.isnan(value):
         return seconds(value)
     return "not reached" if math.isnan(longest) else f"> {seconds(longest)}"

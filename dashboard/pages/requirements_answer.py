@@ -13,7 +13,7 @@ from dashboard.columns import Column
 from dashboard.components import graph_size, kpi, kpis, notice, table
 from dashboard.data import Data
 from dashboard.figures import requirements as figures
-from dashboard.figures.labels import NONE, count, moment, percent, span, step, waited
+from dashboard.figures.labels import NONE, bounded, count, moment, percent, span, step, waited
 from dashboard.figures.theme import Scheme
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_submit import told
@@ -254,23 +254,22 @@ def wait_numbers(summary: dict[str, Any] | None) -> Any:
             "they negotiate like a job and take nothing.",
             className="card-note",
         )
-    p90, p50 = (
-        waited(
-            _known(summary, f"{name}_s"),
-            _known(summary, f"{name}_low_s"),
-            _known(summary, f"{name}_high_s"),
-            _known(summary, "longest_s"),
-        )
-        for name in ("p90", "p50")
-    )
     never = int(summary.get("n_censored", 0))
-    detail = (
-        f"n={summary.get('n')}, {never} never started"
-        if never
-        else f"n={summary.get('n')} probes, all started"
+    n = f"n={summary.get('n')}"
+    details = {
+        "p90": f"{n}, {never} never started" if never else f"{n} probes, all started",
+        "p50": f"{count(int(summary.get('replications', 1)), 'replication')} from seed {summary.get('seed')}",
+    }
+    return kpis(*(_quantile(summary, name, detail) for name, detail in details.items()))
+
+
+def _quantile(summary: dict[str, Any], name: str, detail: str) -> Any:
+    longest = _known(summary, "longest_s")
+    low, value, high = (
+        bounded(_known(summary, f"{name}{part}"), longest) for part in ("_low_s", "_s", "_high_s")
     )
-    seeds = f"{count(int(summary.get('replications', 1)), 'replication')} from seed {summary.get('seed')}; in brackets 5 to 95 % of them"
-    return kpis(kpi("p90 wait", p90, detail), kpi("p50 wait", p50, seeds))
+    between = "" if "replications" not in summary else f"{low} to {high} over replications; "
+    return kpi(f"{name} wait", value, between + detail)
 
 
 def _known(summary: dict[str, Any], name: str) -> float:
@@ -302,7 +301,7 @@ def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict
         Column("gpus", "GPUs if drained", str, number=True),
         Column("now", "match now", str, number=True),
         Column("seen", "seen in the window", _text, number=True),
-        Column("share", "share", lambda share: f"{share:.0%}", number=True),
+        Column("share", "share", percent, number=True),
         Column("step", "step", str, number=True),
     ]
     if frame["n"].notna().any():

@@ -184,7 +184,7 @@ def test_rewrites_are_shown_with_what_they_gain_and_give_up(data: Data, runs: Ru
 def test_every_ladder_is_there(data: Data, runs: Runs) -> None:
     """Folded away below the verdict, with shares."""
     shown = text(show_answer(data, runs, Question("true"), "", "light").answer)
-    for words in ("More ladders: ", "Ladder: memory", "request_gpus = 2", "Ladder: site", "100%"):
+    for words in ("More ladders: ", "Ladder: memory", "request_gpus = 2", "Ladder: site", "100 %"):
         assert words in shown, words
 
 
