@@ -300,17 +300,19 @@ def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict
         Column("rung", "Rung", _code),
         Column("gpus", "GPUs if drained", str, number=True),
         Column("now", "match now", str, number=True),
-        Column("seen", "seen in the window", _text, number=True),
-        Column("share", "share", percent, number=True),
         Column("step", "step", str, number=True),
     ]
     if frame["n"].notna().any():
         columns += [
             Column("p90", "p90 wait", str, number=True),
             Column("p50", "p50 wait", str, number=True),
-            Column("n", "probes", lambda n: NONE if math.isnan(n) else f"{n:.0f}", number=True),
             Column("never", "never started", percent, number=True),
+            Column("n", "probes", lambda n: NONE if math.isnan(n) else f"{n:.0f}", number=True),
         ]
+    columns += [
+        Column("seen", "seen in the window", _text, number=True),
+        Column("share", "share", percent, number=True),
+    ]
     return table(rows, columns, caption=caption)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,9 +19,13 @@ from dashboard.pages import runs as runs_page
 from dashboard.pages.requirements_answer import Shown, show_answer
 from dashboard.pages.requirements_state import Question
 from dashboard.runs import Runs
+from dashboard.settings import Settings
 from dashboard.shell import freshness
 from dashboard.tables import GPU
+from sim.classads.request import Request, job_ad
 from sim.errors import ExpressionError
+from sim.schema import conform
+from sim.store import Snapshot, Store
 from tests.dashboard import synthetic
 
 LAYOUTS = [pool.layout, waits.layout, requirements.layout, runs_page.layout]
@@ -186,6 +191,48 @@ def test_every_ladder_is_there(data: Data, runs: Runs) -> None:
     shown = text(show_answer(data, runs, Question("true"), "", "light").answer)
     for words in ("More ladders: ", "Ladder: memory", "request_gpus = 2", "Ladder: site", "100 %"):
         assert words in shown, words
+
+
+def test_outranked_shows_who_comes_first_by_class(tmp_path: Path, settings: Settings, runs: Runs) -> None:
+    """Users with a better priority want all eight A100s, of which some are free: first with their class, without their names."""
+    name, at = synthetic.snapshot(0), synthetic.START
+    frames = {key: frame[frame["snapshot"] == name] for key, frame in (("slots", synthetic.slots()),)}
+    wanted = "TARGET.GPUs_Capability >= 7.0"
+    waiting = synthetic.jobs(n=200).assign(
+        snapshot=name, seen_at=at, status="idle", submitter="ann@example", requirements=wanted, request_gpus=1,
+        ad=job_ad(wanted, Request(1, 1, 128, "Capability >= 7.0")), first_started_at=pd.NaT, started_at=pd.NaT,
+    )  # fmt: skip
+    frames["jobs"] = conform(waiting, "jobs")
+    frames["priorities"] = conform(
+        pd.DataFrame(
+            [
+                {"snapshot": name, "seen_at": at, "submitter": who, "is_group": False, "effective_priority": priority, "factor": 1.0}
+                for who, priority in (("ann@example", 0.5), ("zoe@example", 900.0))
+            ]
+        ),
+        "priorities",
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    store.append(Snapshot(name, at.to_pydatetime(), frames))
+    shown = show_answer(
+        Data(store, settings), runs, Question("GPUs_Capability >= 8.0", memory_mib=128.0), "", "light"
+    )
+    told = text(shown.answer)
+    for words in (
+        "Outranked",
+        "others come first",
+        "First come",
+        "200 jobs asking for 1 GPU, Capability >= 7.0",
+        "of these GPUs",
+    ):
+        assert words in told, words
+    assert "ann" not in told
+    # nobody waits: the same GPUs are free
+    alone = Store(tmp_path / "alone")
+    alone.append(Snapshot(name, at.to_pydatetime(), {"slots": frames["slots"]}))
+    free = show_answer(Data(alone, settings), runs, Question("GPUs_Capability >= 8.0"), "", "light")
+    assert "Free now" in text(free.answer)
+    assert "First come" not in text(free.answer)
 
 
 def test_a_probe_run_fills_wait_and_ladder(data: Data, runs: Runs) -> None:
