@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sim import scenario
-from sim.classads.expression import Expression
+from sim.analysis.rewritten import is_submit_file
+from sim.analysis.rungs import job_on
 from sim.classads.request import Request
+from sim.classads.submit import read_submit
 from sim.engine.run import Plan, Probe, Recording
 from sim.errors import InputError
 from sim.replication import replicate
@@ -25,6 +28,7 @@ Tick = Callable[[float, str], None]
 #: Probes ask as often as this many fit into a record.
 PROBES = 120
 OWN = "as asked"
+OWN_LADDER = ""
 
 
 def execute(spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
@@ -99,30 +103,34 @@ def _seeds(made: Scenario, tick: Tick) -> dict[str, Any]:
 
 
 def _probe(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
-    """Waits of ghost jobs with the expression as asked and for each rung of its ladder."""
+    """Waits of ghost jobs as asked and on each rung of every ladder, over replications that differ by their seeds."""
     tick(0.0, "reading the record")
     record = Recording.load(made.pool.source)
     every = max(5.0, (record.end - record.start) / PROBES)
-    if "ad" in spec:  # a job of a submit file
-        probes = [Probe(OWN, ad=str(spec["ad"]), every_s=every)]
-    else:
-        probes = [
-            Probe(label, requirements, request=request, every_s=every)
-            for label, (requirements, request) in questions(spec).items()
-        ]
-    run = Plan.of(made, record, probes).run(int(spec["seed"]), _part(tick, 0, 1, "simulating"))
-    rungs = pd.DataFrame([_waits(label, part) for label, part in run.probes.groupby("label", sort=False)])
-    own = rungs[rungs["rung"] == OWN].iloc[0]
+    asked = questions(spec)
+    probes = [Probe(ad, ad=ad, every_s=every) for ad in dict.fromkeys(asked.values())]
+    plan = Plan.of(made, record, probes)
+    count, parts = int(spec["replications"]), []
+    for number in range(count):
+        told = _part(tick, number, count, f"replication {number + 1} of {count}")
+        run = plan.run(int(spec["seed"]) + number, told)
+        parts.append(run.probes.assign(replication=number + 1))
+    answers = dict(list(pd.concat(parts, ignore_index=True).groupby("label", sort=False)))
+    waits = {ad: probe_waits(part) for ad, part in answers.items()}
+    rows = [
+        {"ladder": ladder, "rung": rung, **waits[asked[ladder, head]]}
+        for ladder, rung, head in [(OWN_LADDER, OWN, OWN), *spec["rungs"]]
+    ]
+    own = waits[asked[OWN_LADDER, OWN]]
     summary = {
         "seed": spec["seed"],
-        "n": int(own["n"]),
-        "n_censored": int(own["n_censored"]),
-        "p50_s": _number(own["p50_s"]),
-        "p90_s": _number(own["p90_s"]),
+        "replications": count,
+        **{name: _number(value) if name.endswith("_s") else value for name, value in own.items()},
         "every_s": every,
         "manifest": run.manifest,
     }
-    return {"rungs": rungs, "probes": run.probes, "summary": summary}
+    shown = answers[asked[OWN_LADDER, OWN]].assign(label=OWN).reset_index(drop=True)
+    return {"rungs": pd.DataFrame(rows), "probes": shown, "summary": summary}
 
 
 def _strategies(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
@@ -146,32 +154,48 @@ def _strategies(made: Scenario, spec: Mapping[str, Any], tick: Tick) -> dict[str
     return {"strategies": found.table, "by_gpu": found.by_gpu, "summary": summary}
 
 
-def questions(spec: Mapping[str, Any]) -> dict[str, tuple[str, Request]]:
-    """The ghost jobs of a probe run by label: the question itself and its rungs, as `sim.analysis` counts them."""
-    whole = Expression.parse(spec["expression"])
-    kept = [
-        whole.text_of(node)
-        for node in whole.conjuncts()
-        if not any("capability" in reference.name.lower() for reference in whole.references(node))
-    ]
-    loose = " && ".join(f"({text})" for text in kept) or "true"
-    asked = Request(gpus=spec["gpus"], cpus=spec["cpus"], memory_mib=spec["memory_mib"])
-    made = {OWN: (spec["expression"], asked)}
-    for rung in spec["rungs"]:
-        picky = rung if rung.startswith("Capability") else ""
-        made[rung] = (loose, Request(asked.gpus, asked.cpus, asked.memory_mib, picky))
+def questions(spec: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The ads of the ghost jobs of a probe run by ladder and rung: the question itself and every rung that is asked."""
+    if is_submit_file(spec["expression"]):
+        job = read_submit(spec["expression"]).shapes()[0][0].description
+    else:
+        request = Request(gpus=spec["gpus"], cpus=spec["cpus"], memory_mib=spec["memory_mib"])
+        job = request.describe(spec["expression"])
+    made = {(OWN_LADDER, OWN): job.fixed().text}
+    for ladder, _, head in spec["rungs"]:
+        if (ladder, head) not in made:
+            made[ladder, head] = job_on(job, ladder, head).fixed().text
     return made
 
 
-def _waits(label: object, probes: pd.DataFrame) -> dict[str, Any]:
-    curve = survival(probes["wait_s"], probes["started"])
-    return {
-        "rung": label,
+def probe_waits(probes: pd.DataFrame) -> dict[str, Any]:
+    """Quantiles of ghosts' waits, all replications together, with what nine tenths of the replications lie between.
+
+    Parameters
+    ----------
+    probes : wait_s, started, replication
+
+    Returns
+    -------
+    n, n_censored; longest_s, the longest that one was seen waiting; p50_s, p90_s [s], missing where censoring hides them;
+    p50_low_s, p50_high_s, p90_low_s, p90_high_s, the 5 and 95 % quantiles of the replications' own ones, which are values
+    that occurred; a high one is missing where that replication never reached it
+    """
+    whole = survival(probes["wait_s"], probes["started"])
+    curves = [survival(part["wait_s"], part["started"]) for _, part in probes.groupby("replication")]
+    told: dict[str, Any] = {
         "n": len(probes),
         "n_censored": int((~probes["started"]).sum()),
-        "p50_s": quantile(curve, 0.5),
-        "p90_s": quantile(curve, 0.9),
+        "longest_s": float(probes["wait_s"].max()),
     }
+    for name, q in (("p50", 0.5), ("p90", 0.9)):
+        each = np.array([quantile(curve, q) for curve in curves])
+        each[np.isnan(each)] = np.inf
+        low, high = np.quantile(each, 0.05, method="lower"), np.quantile(each, 0.95, method="higher")
+        told[f"{name}_s"] = quantile(whole, q)
+        told[f"{name}_low_s"] = low if np.isfinite(low) else np.nan
+        told[f"{name}_high_s"] = high if np.isfinite(high) else np.nan
+    return told
 
 
 def _number(value: float) -> float | None:

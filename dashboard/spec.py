@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dashboard.data import Data
 
 Spec = dict[str, Any]
+
+#: Replications of a probe run, so that its quantiles have an interval.
+LEAST_REPLICATIONS = 10
 
 
 def replay_spec(data: Data) -> Spec:
@@ -22,17 +26,27 @@ def replay_spec(data: Data) -> Spec:
 
 
 def probe_spec(
-    data: Data, expression: str, *, gpus: int, cpus: int, memory_mib: float, rungs: list[str]
+    data: Data,
+    expression: str,
+    *,
+    gpus: int,
+    cpus: int,
+    memory_mib: float,
+    rungs: Mapping[str, Mapping[str, str]],
 ) -> Spec:
-    """What a job with this expression would wait, and on each rung of its ladder, from ghost probes in one run."""
+    """What a job with this expression would wait, and on each rung of its ladders, from ghost probes.
+
+    rungs : by ladder, each rung and the one that is asked for it (`sim.analysis.rungs.rungs_to_ask`)
+    """
     return {
-        **{name: value for name, value in replay_spec(data).items() if name != "replications"},
+        **replay_spec(data),
+        "replications": max(LEAST_REPLICATIONS, data.settings.replications),
         "kind": "probe",
         "expression": expression,
         "gpus": gpus,
         "cpus": cpus,
         "memory_mib": memory_mib,
-        "rungs": rungs,
+        "rungs": [[ladder, rung, asked] for ladder, held in rungs.items() for rung, asked in held.items()],
     }
 
 

@@ -89,3 +89,45 @@ def count(n: int, noun: str) -> str:
     ('1 job', '12,500 jobs')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def step(lost: float, left: int) -> str:
+    """What a rung costs over the one before: nothing, some GPUs, or (a cliff) as many as it leaves.
+
+    Examples
+    --------
+    >>> step(0.0, 8), step(2.0, 8), step(14.0, 8), step(math.nan, 8)
+    ('flat', '\u22122', '\u221214 cliff', '')
+    """
+    if math.isnan(lost):
+        return ""
+    if not lost:
+        return "flat"
+    return f"\N{MINUS SIGN}{lost:.0f}{' cliff' if lost >= left else ''}"
+
+
+def waited(value: float, low: float, high: float, longest: float) -> str:
+    """A wait with the interval over replications; one that the record is too short for is told as longer than it.
+
+    Examples
+    --------
+    >>> waited(130.0, 120.0, 180.0, 1440.0)
+    '2 min 10 (2 min to 3 min)'
+    >>> waited(math.nan, 600.0, math.nan, 1440.0)
+    '> 24 min (10 min to > 24 min)'
+    >>> waited(math.nan, math.nan, math.nan, math.nan)
+    '\u2013'
+    """
+    if math.isnan(value) and math.isnan(longest):
+        return NONE
+    told = bounded(value, longest)
+    if math.isnan(low) and math.isnan(high):
+        return told
+    return f"{told} ({bounded(low, longest)} to {bounded(high, longest)})"
+
+
+def bounded(value: float, longest: float) -> str:
+    """A wait, or that it is longer than the longest that was seen."""
+    if not math.isnan(value):
+        return seconds(value)
+    return "not reached" if math.isnan(longest) else f"> {seconds(longest)}"

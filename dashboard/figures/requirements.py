@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -68,19 +67,26 @@ def clauses(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
 
 
 def ladder(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
-    """A row per rung, in the order of the frame: eligible GPUs at the left, p50 and p90 wait at the right once they are known.
+    """A row per rung, in the order of the frame: eligible GPUs at the left with what the step costs, waits at the right.
 
     Parameters
     ----------
-    frame : rung, gpus, now, p50_s, p90_s; the waits may be missing
+    frame : rung, gpus, now, lost, and p50_s, p90_s with _low_s and _high_s, longest_s, n, n_censored; the waits may be missing
     """
     colours = theme.palette(scheme)
     rows = frame.iloc[::-1].reset_index(drop=True)
     figure = _rows_figure(len(rows), 56, scheme)
     _nested(figure, rows, rows["rung"], ("gpus", "drained"), (0.36, colours.observed, 0.5))
     _nested(figure, rows, rows["rung"], ("now", "now"), (0.18, colours.good, 1.0))
+    figure.data[0].update(
+        text=[labels.step(lost, left) for lost, left in zip(rows["lost"], rows["gpus"], strict=True)],
+        textposition="outside",
+        cliponaxis=False,
+        textfont={"color": colours.text, "size": 12},
+    )
     theme.name_rows(figure, _names(rows["rung"]), scheme, mono=True)
-    if rows["p90_s"].notna().any():
+    figure.update_xaxes(range=[0, 1.3 * max(1, int(rows["gpus"].max() if len(rows) else 1))])
+    if rows["n"].notna().any():
         _ladder_waits(figure, rows, scheme)
     return figure
 
@@ -112,25 +118,41 @@ def _nested(
 
 
 def _ladder_waits(figure: go.Figure, rows: pd.DataFrame, scheme: Scheme) -> None:
+    """Quantiles with their intervals; one that the record is too short for is a triangle at the longest wait seen."""
     colours = theme.palette(scheme)
-    for column, symbol in (("p90_s", "diamond"), ("p50_s", "circle")):
-        word = f"{column[:3]} wait"
+    ends = []
+    for name, symbol, size, shift in (("p90", "diamond", 11, 0.02), ("p50", "circle", 9, -0.3)):
+        value, low, high = (rows[f"{name}{part}"].astype(float) for part in ("_s", "_low_s", "_high_s"))
+        longest = rows["longest_s"].astype(float)
+        at = value.fillna(longest).clip(lower=1.0)
+        left, right = low.fillna(at).clip(lower=1.0, upper=at), high.fillna(longest).fillna(at).clip(lower=at)
+        ends += [*left.dropna(), *right.dropna()]
+        told = [labels.waited(*each) for each in zip(value, low, high, longest, strict=True)]
         figure.add_scatter(
-            x=rows[column].clip(lower=1.0).tolist(),
-            y=[place - 0.14 for place in range(len(rows))],
+            x=at.tolist(),
+            y=[place + shift for place in range(len(rows))],
             xaxis="x2",
             mode="markers",
-            name=word,
-            marker={"color": colours.simulated, "symbol": symbol, "size": 11 if column == "p90_s" else 9},
+            name=f"{name} wait",
+            marker={
+                "color": colours.simulated,
+                "symbol": [symbol if reached else "triangle-right" for reached in value.notna()],
+                "size": size,
+            },
+            error_x={
+                "type": "data", "symmetric": False, "array": (right - at).tolist(), "arrayminus": (at - left).tolist(),
+                "color": colours.simulated, "thickness": 1.5, "width": 4,
+            },
             customdata=[
-                [theme.literal(str(rung)), labels.seconds(value)]
-                for rung, value in zip(rows["rung"], rows[column], strict=True)
+                [theme.literal(str(rung)), theme.literal(words), labels.number(n), labels.percent(never)]
+                for rung, words, n, never in zip(
+                    rows["rung"], told, rows["n"], rows["n_censored"] / rows["n"], strict=True
+                )
             ],
-            hovertemplate=f"%{{customdata[0]}}<br>{word}: <b>%{{customdata[1]}}</b><extra></extra>",
-        )
-    values = rows[["p50_s", "p90_s"]].to_numpy(dtype=float)
-    finite = values[np.isfinite(values)]
-    axis = theme.duration_axis(float(finite.min()), float(finite.max()), "simulated wait (s, log)", most=4)
+            hovertemplate=f"%{{customdata[0]}}<br>{name} wait: <b>%{{customdata[1]}}</b>"
+            "<br>n=%{customdata[2]}, %{customdata[3]} never started<extra></extra>",
+        )  # fmt: skip
+    axis = theme.duration_axis(min(ends), max(ends), "simulated wait (s, log)", most=4)
     figure.update_layout(xaxis_domain=[0, 0.46], xaxis2={**axis, "domain": [0.54, 1], "anchor": "y"})
 
 

@@ -15,14 +15,13 @@ from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.pages.requirements_answer import Shown, show_answer
 from dashboard.pages.requirements_beside import side_by_side
-from dashboard.pages.requirements_state import LONGEST, MOST, Question, read_memory
+from dashboard.pages.requirements_state import LADDERS, LONGEST, MOST, Question, read_memory
 from dashboard.pages.requirements_submit import MOST_BYTES, file_to_give, read_dropped
 from dashboard.pages.window import PAST, pinned
 from dashboard.runs import Entry, Runs
 from dashboard.spec import probe_spec
 from sim.analysis import Request
-from sim.analysis.rewritten import is_submit_file
-from sim.classads.submit import read_submit
+from sim.analysis.rungs import rungs_to_ask
 from sim.errors import ExpressionError, InputError
 
 ASK = "Simulate the wait"
@@ -61,11 +60,7 @@ def layout(**query: Any) -> dmc.Stack:
                     "What each clause costs",
                     note="GPUs that a clause admits alone, and GPUs gained if only it were dropped. Clauses overlap: gains don't add up.",
                 ),
-                chart_card(
-                    "req-ladder",
-                    "How strict about capability?",
-                    note="The same job for every capability in the pool. Free now, and if all machines were drained.",
-                ),
+                _ladder_card(question),
                 chart_card(
                     "req-models",
                     "Where it runs",
@@ -81,6 +76,25 @@ def layout(**query: Any) -> dmc.Stack:
         html.Div(id="req-url", hidden=True),
         dcc.Store(id="req-query"),
     )
+
+
+def _ladder_card(question: Question) -> dmc.Card:
+    card = chart_card(
+        "req-ladder",
+        "How strict can it be?",
+        note="The same job with one of its demands at every value in the pool. Free now, and if all machines were drained; "
+        "a cliff loses at least as many GPUs as it leaves. Waits once they are simulated.",
+    )
+    choice = dmc.Select(
+        id="req-ladder-name",
+        label="Ladder of",
+        data=list(LADDERS),
+        value=question.ladder,
+        allowDeselect=False,
+        className="control",
+    )
+    card.children.insert(1, choice)
+    return card
 
 
 def _form(question: Question) -> list[Any]:
@@ -165,10 +179,13 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("req-cpus", "value"),
         Input("req-memory", "value"),
         Input("req-beside", "value"),
+        Input("req-ladder-name", "value"),
         SEARCH,
     )
-    def ask(text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any, search: Any) -> tuple[Any, ...]:
-        return check(pinned(data, search), text, gpus, cpus, memory, beside)
+    def ask(
+        text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any, ladder: Any, search: Any
+    ) -> tuple[Any, ...]:
+        return check(pinned(data, search), text, gpus, cpus, memory, beside, ladder)
 
     @app.callback(
         Output("req-text", "value"),
@@ -278,7 +295,9 @@ def _register_files(app: Dash, data: Data) -> None:
         return side_by_side(pinned(data, search), Question.held(asked)) if asked else no_update
 
 
-def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any = "") -> tuple[Any, ...]:
+def check(
+    data: Data, text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any = "", ladder: Any = ""
+) -> tuple[Any, ...]:
     """The question if it has an answer (else the last one stays), errors under the fields, the address."""
     query: dict[str, Any] = {
         "req": text if isinstance(text, str) else "",
@@ -286,6 +305,7 @@ def check(data: Data, text: Any, gpus: Any, cpus: Any, memory: Any, beside: Any 
         "cpus": cpus,
         "memory": memory,
         "beside": beside,
+        "ladder": ladder,
     }
     question = Question.parse(query)
     try:
@@ -330,19 +350,14 @@ def answer_of(data: Data, question: Question) -> Any:
 
 
 def run_spec(data: Data, question: Question) -> dict[str, Any]:
-    """The probe run of a question; of a submit file, a probe with the ad of its first kind of job."""
-    if is_submit_file(question.expression):
-        job = read_submit(question.expression).shapes()[0][0].description
-        spec = probe_spec(data, question.expression, gpus=job.gpus, cpus=1, memory_mib=1.0, rungs=[])
-        return {**spec, "ad": job.fixed().text}
-    rungs = [rung.rung for rung in answer_of(data, question).ladder]
+    """The probe run of a question and of all its ladders; of a submit file, of its first kind of job."""
     return probe_spec(
         data,
         question.expression,
         gpus=question.gpus,
         cpus=question.cpus,
         memory_mib=question.memory_mib,
-        rungs=rungs,
+        rungs=rungs_to_ask(answer_of(data, question).ladders),
     )
 
 

@@ -13,7 +13,7 @@ from dashboard.columns import Column
 from dashboard.components import graph_size, kpi, kpis, notice, table
 from dashboard.data import Data
 from dashboard.figures import requirements as figures
-from dashboard.figures.labels import FEW, NONE, count, moment, seconds, span
+from dashboard.figures.labels import FEW, NONE, bounded, count, moment, percent, span, step, waited
 from dashboard.figures.theme import Scheme
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_submit import told
@@ -80,20 +80,22 @@ def show_answer(data: Data, runs: Runs, question: Question, done: str, scheme: S
         question.expression, gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib
     )
     entry = runs.get(done) if done else None
-    fits = (
-        entry is not None and entry.status == "done" and entry.spec.get("expression") == question.expression
-    )
+    fits = entry is not None and entry.status == "done" and _asks(entry.spec, question)
     waits = runs.frame(done, "rungs") if fits else None
     summary = runs.summary(done) if fits else None
-    clauses, rungs = clause_table(answer), ladder_table(answer, waits)
+    clauses, rungs = clause_table(answer), ladder_table(answer, waits, question.ladder)
     by_clause, ladder = figures.clauses(clauses, scheme), figures.ladder(rungs, scheme)
     by_model = figures.by_model(answer.by_model, scheme)
     source = _source(data)
     simulated = (
-        f" · simulated with seed {summary.get('seed')}, n={summary.get('n')} probes" if summary else ""
+        f" · simulated with seed {summary.get('seed')} and on, n={summary.get('n')} probes a rung in "
+        f"{summary.get('replications', 1)} replications, intervals from 5 to 95 % of these"
+        if summary
+        else ""
     )
+    told = f"{question.ladder}: {count(len(rungs), 'rung')}" if len(rungs) else _no_ladder(question)
     return Shown(
-        verdict(answer, question, data),
+        verdict(answer, question, data, waits),
         {},
         wait_numbers(summary),
         by_clause,
@@ -102,7 +104,7 @@ def show_answer(data: Data, runs: Runs, question: Question, done: str, scheme: S
         _clause_rows(clauses),
         ladder,
         graph_size(ladder),
-        f"{count(len(rungs), 'rung')} · {source}{simulated}",
+        f"{told} · {source}{simulated}",
         _ladder_rows(rungs),
         by_model,
         graph_size(by_model),
@@ -117,7 +119,18 @@ def _source(data: Data) -> str:
     return f"{moment(coverage.until)}, snapshot {coverage.snapshot}"
 
 
-def verdict(answer: Answer, question: Question, data: Data) -> Any:
+def _asks(spec: dict[str, Any], question: Question) -> bool:
+    """Whether a run was about this question, whatever ladder is shown."""
+    return all(
+        spec.get(name) == getattr(question, name) for name in ("expression", "gpus", "cpus", "memory_mib")
+    )
+
+
+def _no_ladder(question: Question) -> str:
+    return f"{question.ladder}: no ladder, as the pool has only one value of it or the job asks for no GPU"
+
+
+def verdict(answer: Answer, question: Question, data: Data, waits: pd.DataFrame | None = None) -> Any:
     """The verdict with its sentence, the counts, and what to write instead."""
     word, meaning, kind = VERDICTS.get(answer.verdict, (answer.verdict.capitalize(), "", "wait"))
     head = html.Div(
@@ -153,6 +166,7 @@ def verdict(answer: Answer, question: Question, data: Data) -> Any:
         *told(data, question.expression),
         *_lints(answer),
         *_rewrites(answer),
+        *_ladders(answer, waits),
     ]
 
 
@@ -190,27 +204,19 @@ def _rewrites(answer: Answer) -> list[Any]:
             for pair in answer.pairs
         ]
         shown.append(notice("Only together do these exclude", html.Ul(items, className="lints")))
-    return [*shown, *_ladders(answer)]
+    return shown
 
 
-def _ladders(answer: Answer) -> list[Any]:
+def _ladders(answer: Answer, waits: pd.DataFrame | None) -> list[Any]:
     """The ladders beside that of capability, and what is with the GPUs that match, folded away."""
-    columns = [
-        Column("rung", "Rung", _code),
-        Column("gpus", "GPUs if drained", str, number=True),
-        Column("now", "match now", str, number=True),
-        Column("seen", "seen in the window", _text, number=True),
-        Column("share", "share", lambda share: f"{share:.0%}", number=True),
-    ]
     names = [name for name in answer.ladders if name != "capability"]
     if not names:
         return []
     tables: list[Any] = []
     for name in names:
-        frame = pd.DataFrame([vars(rung) for rung in answer.ladders[name]])
         tables += [
             html.H2(f"Ladder: {name}", className="card-title"),
-            *table(frame, columns, caption=f"Ladder: {name}"),
+            *_ladder_rows(ladder_table(answer, waits, name), f"Ladder: {name}"),
         ]
     states = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in answer.states.items() if count)
     told = [html.P(f"GPUs: {states}", className="caption")] if states else []
@@ -248,18 +254,28 @@ def wait_numbers(summary: dict[str, Any] | None) -> Any:
             "they negotiate like a job and take nothing.",
             className="card-note",
         )
-    p90, p50 = (math.nan if summary.get(key) is None else float(summary[key]) for key in ("p90_s", "p50_s"))
     never = int(summary.get("n_censored", 0))
-    detail = (
-        f"n={summary.get('n')}, {never} never started"
-        if never
-        else f"n={summary.get('n')} probes, all started"
+    n = f"n={summary.get('n')}"
+    details = {
+        "p90": f"{n}, {never} never started" if never else f"{n} probes, all started",
+        "p50": f"{count(int(summary.get('replications', 1)), 'replication')} from seed {summary.get('seed')}",
+    }
+    return kpis(*(_quantile(summary, name, detail) for name, detail in details.items()))
+
+
+def _quantile(summary: dict[str, Any], name: str, detail: str) -> Any:
+    longest = _known(summary, "longest_s")
+    low, value, high = (
+        bounded(_known(summary, f"{name}{part}"), longest) for part in ("_low_s", "_s", "_high_s")
     )
+    between = "" if "replications" not in summary else f"{low} to {high} over replications; "
     few = int(summary.get("n") or 0) < FEW
-    return kpis(
-        kpi("p90 wait", seconds(p90), detail, few=few),
-        kpi("p50 wait", seconds(p50), f"seed {summary.get('seed')}", few=few),
-    )
+    return kpi(f"{name} wait", value, between + detail, few=few)
+
+
+def _known(summary: dict[str, Any], name: str) -> float:
+    value = summary.get(name)
+    return math.nan if value is None else float(value)
 
 
 def _clause_rows(frame: pd.DataFrame) -> Any:
@@ -273,15 +289,32 @@ def _clause_rows(frame: pd.DataFrame) -> Any:
     return table(frame, columns, caption="What each clause costs")
 
 
-def _ladder_rows(frame: pd.DataFrame) -> Any:
+def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict") -> Any:
+    rows = frame.assign(
+        step=[step(lost, left) for lost, left in zip(frame["lost"], frame["gpus"], strict=True)]
+    )
+    for name in ("p90", "p50"):
+        told = (frame[part] for part in (f"{name}_s", f"{name}_low_s", f"{name}_high_s", "longest_s"))
+        rows[name] = [waited(*each) for each in zip(*told, strict=True)]
+    rows["never"] = frame["n_censored"] / frame["n"]
     columns = [
         Column("rung", "Rung", _code),
         Column("gpus", "GPUs if drained", str, number=True),
         Column("now", "match now", str, number=True),
-        Column("p90_s", "p90 wait", _wait, number=True),
-        Column("p50_s", "p50 wait", _wait, number=True),
+        Column("step", "step", str, number=True),
     ]
-    return table(frame, columns, caption="Rungs from strict to loose")
+    if frame["n"].notna().any():
+        columns += [
+            Column("p90", "p90 wait", str, number=True),
+            Column("p50", "p50 wait", str, number=True),
+            Column("never", "never started", percent, number=True),
+            Column("n", "probes", lambda n: NONE if math.isnan(n) else f"{n:.0f}", number=True),
+        ]
+    columns += [
+        Column("seen", "seen in the window", _text, number=True),
+        Column("share", "share", percent, number=True),
+    ]
+    return table(rows, columns, caption=caption)
 
 
 def _model_rows(frame: pd.DataFrame) -> Any:
@@ -292,10 +325,6 @@ def _model_rows(frame: pd.DataFrame) -> Any:
         Column("seen", "seen in the window", str, number=True),
     ]
     return table(frame, columns, caption="Matching GPUs by model")
-
-
-def _wait(value: float) -> str:
-    return NONE if math.isnan(value) else seconds(value)
 
 
 def _code(text: Any) -> Any:

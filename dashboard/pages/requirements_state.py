@@ -15,24 +15,26 @@ EXAMPLE = "GPUs_Capability >= 7.5"
 LONGEST = 20_000
 LONGEST_LINK = 4000  # what browsers and proxies take; a longer text is in no link
 MOST = {"gpus": 64, "cpus": 1024}
+LADDERS = ("capability", "memory", "gpus", "runtime", "model", "site", "combined")
 MEMORY_MIB = 2048.0
 LEAST_MIB, MOST_MIB = 1.0, 64.0 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An expression or a submit file, what the job requests beside an expression, and another expression beside it."""
+    """An expression or a submit file, what the job requests beside an expression, another beside it, the ladder shown."""
 
     expression: str = EXAMPLE
     gpus: int = 1
     cpus: int = 1
     memory_mib: float = MEMORY_MIB
     beside: str = ""
+    ladder: str = LADDERS[0]
 
     def kept(self) -> dict[str, Any]:
         """As the page keeps it for `held`."""
-        told = asdict(self)
-        return told if self.beside else {name: value for name, value in told.items() if name != "beside"}
+        told, usual = asdict(self), {"beside": "", "ladder": LADDERS[0]}
+        return {name: value for name, value in told.items() if usual.get(name) != value}
 
     @classmethod
     def parse(cls, query: Mapping[str, object]) -> Question:
@@ -41,7 +43,7 @@ class Question:
         Examples
         --------
         >>> Question.parse({"req": "GPUs_Capability >= 8.0", "gpus": "2", "cpus": "many"})
-        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0, beside='')
+        Question(expression='GPUs_Capability >= 8.0', gpus=2, cpus=1, memory_mib=2048.0, beside='', ladder='capability')
         """
         expression = _one(query.get("req"))
         return cls(
@@ -50,6 +52,7 @@ class Question:
             cpus=_whole(query.get("cpus"), least=0, most=MOST["cpus"]),
             memory_mib=_size(query.get("memory")),
             beside=(_one(query.get("beside")) or "")[:LONGEST],
+            ladder=_ladder(query.get("ladder")),
         )
 
     @classmethod
@@ -63,6 +66,7 @@ class Question:
             whole(asked.get("cpus"), "request_cpus", least=0, most=MOST["cpus"]),
             number(asked.get("memory_mib"), "request_memory", least=LEAST_MIB, most=MOST_MIB),
             text(asked.get("beside", ""), "Other requirements", most=LONGEST),
+            _ladder(asked.get("ladder")),
         )
 
     def to_query(self) -> str:
@@ -82,6 +86,8 @@ class Question:
             said["memory"] = f"{self.memory_mib:g}"
         if self.beside:
             said["beside"] = self.beside
+        if self.ladder != LADDERS[0]:
+            said["ladder"] = self.ladder
         link = urlencode(said, quote_via=quote, errors="replace")
         return link if len(link) <= LONGEST_LINK else ""
 
@@ -114,6 +120,11 @@ def _one(value: object) -> str | None:
     if isinstance(value, list):
         value = value[-1] if value else None
     return value if isinstance(value, str) else None
+
+
+def _ladder(value: object) -> str:
+    said = _one(value)
+    return said if said in LADDERS else LADDERS[0]
 
 
 def _whole(value: object, *, least: int, most: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from sim.analysis import Answer
@@ -20,15 +22,40 @@ def clause_table(answer: Answer) -> pd.DataFrame:
     )
 
 
-def ladder_table(answer: Answer, waits: pd.DataFrame | None = None) -> pd.DataFrame:
-    """rung, gpus, now, p50_s, p90_s; waits of a simulation (rung, p50_s, p90_s) take the place of the answer's."""
-    names = ("rung", "gpus", "now", "p50_s", "p90_s")
-    made = pd.DataFrame(
-        [{name: getattr(rung, name) for name in names} for rung in answer.ladder], columns=names
-    )
-    made = made.astype({"p50_s": "float64", "p90_s": "float64"})
-    if waits is None or not len(made):
-        return made
-    return made.drop(columns=["p50_s", "p90_s"]).merge(
-        waits[["rung", "p50_s", "p90_s"]], on="rung", how="left"
-    )
+#: What a simulation tells of a rung: quantiles of the wait with their intervals [s], probes, those that never started.
+WAITS = (
+    "p90_s",
+    "p90_low_s",
+    "p90_high_s",
+    "p50_s",
+    "p50_low_s",
+    "p50_high_s",
+    "longest_s",
+    "n",
+    "n_censored",
+)
+#: Ladders whose rungs each leave some of what the one before left; others are lists.
+STEPS = ("capability", "memory", "runtime", "gpus")
+
+
+def ladder_table(
+    answer: Answer, waits: pd.DataFrame | None = None, ladder: str = "capability"
+) -> pd.DataFrame:
+    """A ladder of an answer: rung, gpus, now, seen, share, lost, and the waits of a probe run if there is one.
+
+    Parameters
+    ----------
+    waits : ladder, rung, and of `WAITS` those that are known
+
+    Returns
+    -------
+    lost : GPUs that the rung before had and this one lacks; missing at the first rung and where the rungs are a list
+    """
+    names = ("rung", "gpus", "now", "seen", "share")
+    rungs = answer.ladders.get(ladder, ())
+    made = pd.DataFrame([{name: getattr(rung, name) for name in names} for rung in rungs], columns=names)
+    made["lost"] = -made["gpus"].astype("float64").diff() if ladder in STEPS else math.nan
+    if waits is None:
+        return made.assign(**dict.fromkeys(WAITS, math.nan))
+    known = waits[waits["ladder"] == ladder].reindex(columns=["rung", *WAITS])
+    return made.merge(known, on="rung", how="left")

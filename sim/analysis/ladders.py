@@ -38,7 +38,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "model": Family("DeviceName", "any model", 'DeviceName == "{}"', ("devicename",), False),
 }
-_SITES = ("glidein_site", "glidein_resourcename")
+SITES = ("glidein_site", "glidein_resourcename")
 
 
 def ladders_of(truth: Truth) -> dict[str, tuple[Rung, ...]]:
@@ -142,6 +142,8 @@ def _picker(family: Family, value: object) -> Picks:
 
 def _by_count(truth: Truth) -> Iterable[Rung]:
     """One GPU, two, up to what the largest machine has."""
+    if truth.gpus != 1:  # a machine with room for fewer is left out of the tables of the job as it is
+        truth = Truth(truth.job.changed(RequestGPUs="1"), truth.pool)
     kept = _Kept(truth, ())
     most = int(truth.fleet.n_devices.max(initial=0))
     loosest = kept.rung("", _anything, 0, gpus=1).gpus
@@ -150,7 +152,7 @@ def _by_count(truth: Truth) -> Iterable[Rung]:
 
 
 def _by_site(truth: Truth) -> Iterable[Rung]:
-    kept = _Kept(truth, _SITES)
+    kept = _Kept(truth, SITES)
     base = _loosest(kept, "any site")
     yield base
     told = {text for text in truth.fleet.column("glidein_site").texts if text.startswith('"')}

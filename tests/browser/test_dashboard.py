@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import FilePayload, expect
 
@@ -113,10 +115,15 @@ def test_the_wait_of_an_expression_is_simulated(visit: Open) -> None:
     seen = visit("/requirements?req=GPUs_Capability%20%3E%3D%208.0")
     seen.page.get_by_role("button", name="Simulate the wait").click()
     wait = seen.page.locator("#req-wait")
-    expect(wait).to_contain_text("p90 wait", timeout=60_000)
+    expect(wait).to_contain_text("p90 wait", timeout=120_000)  # ten replications
     expect(wait).to_contain_text("n=")
     expect(seen.page.locator("#req-ladder-caption")).to_contain_text("simulated with seed 1", timeout=20_000)
     expect(seen.page.locator("#req-ladder-graph .x2title")).to_have_text("simulated wait (s, log)")
+    seen.page.locator("#req-ladder-name").click()
+    seen.page.get_by_role("option", name="memory", exact=True).click()
+    expect(seen.page.locator("#req-ladder-caption")).to_contain_text("memory: 5 rungs", timeout=20_000)
+    expect(seen.page.locator("#req-ladder-graph .x2title")).to_have_text("simulated wait (s, log)")
+    expect(seen.page).to_have_url(re.compile(r"ladder=memory"))
     field = seen.page.get_by_label("Requirements", exact=True)
     field.fill("true")
     expect(seen.page.get_by_role("button", name="Simulate the wait")).to_be_visible()

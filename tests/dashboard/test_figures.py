@@ -24,8 +24,16 @@ LADDER = pd.DataFrame(
         "rung": ["any capability", "Capability >= 8.0"],
         "gpus": [20, 8],
         "now": [11, 4],
+        "lost": [np.nan, 12.0],
         "p50_s": [10.0, 50.0],
+        "p50_low_s": [8.0, 40.0],
+        "p50_high_s": [12.0, 70.0],
         "p90_s": [20.0, np.nan],
+        "p90_low_s": [18.0, 90.0],
+        "p90_high_s": [30.0, np.nan],
+        "longest_s": [60.0, 1440.0],
+        "n": [1200.0, 1200.0],
+        "n_censored": [0.0, 300.0],
     }
 )
 MODELS = pd.DataFrame({"model": ["A100", "TITAN RTX"], "now": [1, 0], "drained": [8, 4], "seen": [8, 8]})
@@ -136,7 +144,7 @@ def test_thinning_keeps_the_curve_within_a_percent() -> None:
 
 
 def test_the_ladder_has_waits_only_once_they_are_known() -> None:
-    unknown = LADDER.assign(p50_s=np.nan, p90_s=np.nan)
+    unknown = LADDER.assign(p50_s=np.nan, p90_s=np.nan, longest_s=np.nan, n=np.nan)
     assert [trace.type for trace in requirements.ladder(unknown, "light").data] == ["bar", "bar"]
     assert [trace.type for trace in requirements.ladder(LADDER, "light").data] == [
         "bar",
@@ -144,6 +152,21 @@ def test_the_ladder_has_waits_only_once_they_are_known() -> None:
         "scatter",
         "scatter",
     ]
+
+
+def test_the_ladder_shows_steps_intervals_and_what_the_record_is_too_short_for() -> None:
+    """A cliff is named at its bar; a quantile that was never reached is a triangle at the longest wait seen."""
+    figure = requirements.ladder(LADDER, "light")
+    assert list(figure.data[0].text) == ["\N{MINUS SIGN}12 cliff", ""]  # from the bottom up
+    p90 = next(trace for trace in figure.data if trace.name == "p90 wait")
+    assert list(p90.x) == [1440.0, 20.0]
+    assert list(p90.marker.symbol) == ["triangle-right", "diamond"]
+    assert list(p90.error_x.array) == [0.0, 10.0]
+    assert list(p90.error_x.arrayminus) == [1350.0, 2.0]
+    assert p90.customdata[0][1] == "&gt; 24 min (1 min 30 to &gt; 24 min)"
+    assert p90.customdata[0][2:] == ["1,200", "25 %"]
+    flat = requirements.ladder(LADDER.assign(lost=[np.nan, 0.0]), "light")
+    assert flat.data[0].text[0] == "flat"
 
 
 def test_p90_comes_before_p50_in_the_ladder() -> None:

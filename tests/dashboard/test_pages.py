@@ -22,7 +22,10 @@ from dashboard.runs import Runs
 from dashboard.settings import Settings
 from dashboard.shell import freshness
 from dashboard.tables import GPU
+from sim.classads.request import Request, job_ad
 from sim.errors import ExpressionError
+from sim.schema import conform
+from sim.store import Snapshot, Store
 from tests.dashboard import synthetic, weeks
 from tests.dashboard.posting import call
 
@@ -208,8 +211,50 @@ def test_rewrites_are_shown_with_what_they_gain_and_give_up(data: Data, runs: Ru
 def test_every_ladder_is_there(data: Data, runs: Runs) -> None:
     """Folded away below the verdict, with shares."""
     shown = text(show_answer(data, runs, Question("true"), "", "light").answer)
-    for words in ("More ladders: ", "Ladder: memory", "request_gpus = 2", "Ladder: site", "100%"):
+    for words in ("More ladders: ", "Ladder: memory", "request_gpus = 2", "Ladder: site", "100 %"):
         assert words in shown, words
+
+
+def test_outranked_shows_who_comes_first_by_class(tmp_path: Path, settings: Settings, runs: Runs) -> None:
+    """Users with a better priority want all eight A100s, of which some are free: first with their class, without their names."""
+    name, at = synthetic.snapshot(0), synthetic.START
+    frames = {key: frame[frame["snapshot"] == name] for key, frame in (("slots", synthetic.slots()),)}
+    wanted = "TARGET.GPUs_Capability >= 7.0"
+    waiting = synthetic.jobs(n=200).assign(
+        snapshot=name, seen_at=at, status="idle", submitter="ann@example", requirements=wanted, request_gpus=1,
+        ad=job_ad(wanted, Request(1, 1, 128, "Capability >= 7.0")), first_started_at=[pd.NaT] * 200, started_at=[pd.NaT] * 200,
+    )  # fmt: skip
+    frames["jobs"] = conform(waiting, "jobs")
+    frames["priorities"] = conform(
+        pd.DataFrame(
+            [
+                {"snapshot": name, "seen_at": at, "submitter": who, "is_group": False, "effective_priority": priority, "factor": 1.0}
+                for who, priority in (("ann@example", 0.5), ("zoe@example", 900.0))
+            ]
+        ),
+        "priorities",
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    store.append(Snapshot(name, at.to_pydatetime(), frames))
+    shown = show_answer(
+        Data(store, settings), runs, Question("GPUs_Capability >= 8.0", memory_mib=128.0), "", "light"
+    )
+    told = text(shown.answer)
+    for words in (
+        "Outranked",
+        "others come first",
+        "First come",
+        "200 jobs asking for 1 GPU, Capability >= 7.0",
+        "of these GPUs",
+    ):
+        assert words in told, words
+    assert "ann" not in told
+    # nobody waits: the same GPUs are free
+    alone = Store(tmp_path / "alone")
+    alone.append(Snapshot(name, at.to_pydatetime(), {"slots": frames["slots"]}))
+    free = show_answer(Data(alone, settings), runs, Question("GPUs_Capability >= 8.0"), "", "light")
+    assert "Free now" in text(free.answer)
+    assert "First come" not in text(free.answer)
 
 
 def test_a_probe_run_fills_wait_and_ladder(data: Data, runs: Runs) -> None:
@@ -219,16 +264,36 @@ def test_a_probe_run_fills_wait_and_ladder(data: Data, runs: Runs) -> None:
     assert not panel.still
     claim = runs.claim("w")
     assert claim is not None
-    rungs = pd.DataFrame({"rung": spec["rungs"], "p50_s": 10.0, "p90_s": 90.0})
+    rungs = pd.DataFrame(spec["rungs"], columns=["ladder", "rung", "asked"]).drop(columns="asked")
+    rungs = rungs.assign(
+        p50_s=10.0, p90_s=90.0, p90_low_s=60.0, p90_high_s=120.0, longest_s=1440.0, n=1200, n_censored=3
+    )
     runs.finish(
         claim,
-        {"rungs": rungs, "summary": {"seed": 1, "n": 120, "n_censored": 2, "p50_s": 10.0, "p90_s": None}},
+        {
+            "rungs": rungs,
+            "summary": {
+                "seed": 1,
+                "n": 120,
+                "n_censored": 2,
+                "p50_s": 10.0,
+                "p90_s": None,
+                "longest_s": 1440.0,
+            },
+        },
     )
     panel = requirements.step(data, runs, question, by="req-poll", clicked=False, cancel=False)
     shown = show_answer(data, runs, question, panel.done, "light")
-    assert "not reached" in text(shown.wait)
+    assert "> 24 min" in text(shown.wait)
     assert "n=120, 2 never started" in text(shown.wait)
-    assert "1 min 30" in text(shown.ladder_table)
+    assert "1 min 30 (1 min to 2 min)" in text(shown.ladder_table)
+    assert "0.25 %" in text(shown.ladder_table)
+    memory = show_answer(data, runs, Question("GPUs_Capability >= 7.5", ladder="memory"), panel.done, "light")
+    assert memory.ladder_caption.startswith("memory: 5 rungs")
+    for words in ("GlobalMemoryMb >= 24220", "flat", "1 min 30 (1 min to 2 min)"):
+        assert words in text(memory.ladder_table), words
+    assert "Ladder: site" in text(shown.answer)
+    assert "1 min 30 (1 min to 2 min)" in text(shown.answer)  # of every other ladder too
     other = show_answer(data, runs, Question("true"), panel.done, "light")
     assert "120" not in text(other.wait)
 
