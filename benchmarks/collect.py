@@ -21,6 +21,8 @@ from pathlib import Path
 
 CHILD = "--measure"
 Told = dict[str, float]
+AS_UNIT = {"MALLOC_MMAP_THRESHOLD_": "524288", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""What packaging/poolscope-collect.service sets."""
 
 
 def advertise(address: str, n: int, turn: int = 0) -> None:
@@ -147,7 +149,10 @@ def main() -> None:
                 place = Path(folder) / f"{what}-{turn}"
                 command = [sys.executable, "-m", "benchmarks.collect", CHILD, what, pool.address]
                 command += [str(place), str(n)]
-                answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                more = AS_UNIT if what == "ours" else {}
+                answer = subprocess.run(
+                    command, capture_output=True, text=True, check=True, env={**os.environ, **more}
+                ).stdout
                 for name, told in json.loads(answer).items():
                     print(name, {key: round(value, 2) for key, value in told.items()}, flush=True)
                     if name not in best or told["seconds"] < best[name]["seconds"]:
