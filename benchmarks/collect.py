@@ -6,7 +6,9 @@ Needs what the real pool of the tests needs (docs/realpool.md). Each measurement
 round as the watch makes it, from the questions to the snapshot on disk, with the memory of all its processes added up
 (also what they share). Time is the wall's (the collector's
 own work is part of it, and two of our processes read a large pool); on a machine that does other things too, the
-processor time of the asking side alone tells more. "whole" is the reading of everything that is made once an hour, "round" one in between.
+processor time of the asking side alone tells more. "whole" is the reading of everything that is made once an hour,
+"after" the round that follows it, "round" one later. Before each, all slots report again, and a tenth of them says
+something new.
 """
 
 import json
@@ -19,10 +21,12 @@ from pathlib import Path
 
 CHILD = "--measure"
 Told = dict[str, float]
+AS_UNIT = {"MALLOC_MMAP_THRESHOLD_": "524288", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""What packaging/poolscope-collect.service sets."""
 
 
-def advertise(address: str, n: int) -> None:
-    """Send n slot ads, made of the sample's, and let them stay."""
+def advertise(address: str, n: int, turn: int = 0) -> None:
+    """Send n slot ads, made of the sample's, and let them stay; every tenth differs from turn to turn."""
     import htcondor2
 
     from sim.classads.ads import parse_one
@@ -36,6 +40,8 @@ def advertise(address: str, n: int) -> None:
         ad["Machine"], ad["Name"] = f"n{place}.example", f"{slot}@g@n{place}.example"
         ad["MyAddress"] = ad["StartdIpAddr"] = f"<127.0.0.1:{1000 + place % 60000}?alias=n{place}.example>"
         ad["MyType"], ad["ClassAdLifetime"], ad["DaemonStartTime"] = "Machine", 1_000_000, 1_790_000_000
+        if place % 10 == 0:
+            ad["Disk"] = 1_000_000 + turn
         batch.append(ad)
         if len(batch) == 500 or place == n - 1:
             collector.advertise(batch, "UPDATE_STARTD_AD", True)
@@ -67,8 +73,8 @@ def bare(address: str, wanted: list[str] | None) -> Told:
     return {"n": n, "seconds": seconds, "cpu_s": cpu, "mib": peak_mib(os.getpid())}
 
 
-def ours(address: str, folder: Path) -> dict[str, Told]:
-    """A reading of everything and one in between, each up to the snapshot on disk."""
+def ours(address: str, folder: Path, slots: int) -> dict[str, Told]:
+    """A reading of everything and two in between, each up to the snapshot on disk."""
     from collectors.daemons import Daemons
     from collectors.pool import PoolSource
     from collectors.rounds import collect_once
@@ -76,7 +82,9 @@ def ours(address: str, folder: Path) -> dict[str, Told]:
 
     daemons, store = Daemons(address), Store(folder)
     told = {}
-    for what in ("whole", "round"):
+    for turn, what in enumerate(("whole", "after", "round"), start=1):
+        report = [sys.executable, "-m", "benchmarks.collect", CHILD, "report", address, str(turn), str(slots)]
+        subprocess.run(report, check=True, stdout=subprocess.DEVNULL)
         daemons.locations("collector")  # the asking process runs
         forget_peaks()
         began, busy = time.monotonic(), sum(map(cpu_s, family()))
@@ -111,9 +119,12 @@ def cpu_s(process: int) -> float:
     return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def child(what: str, address: str, folder: str) -> dict[str, Told]:
+def child(what: str, address: str, folder: str, slots: str) -> dict[str, Told]:
+    if what == "report":
+        advertise(address, int(slots), turn=int(folder))
+        return {}
     if what == "ours":
-        return ours(address, Path(folder) / "store")
+        return ours(address, Path(folder) / "store", int(slots))
     wanted = json.loads((Path(folder).parent / "projection.json").read_text()) if what == "bare" else None
     return {what: bare(address, wanted)}
 
@@ -136,13 +147,17 @@ def main() -> None:
         for turn in range(turns):
             for what in ("bare", "bare whole", "ours"):
                 place = Path(folder) / f"{what}-{turn}"
-                command = [sys.executable, "-m", "benchmarks.collect", CHILD, what, pool.address, str(place)]
-                answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                command = [sys.executable, "-m", "benchmarks.collect", CHILD, what, pool.address]
+                command += [str(place), str(n)]
+                more = AS_UNIT if what == "ours" else {}
+                answer = subprocess.run(
+                    command, capture_output=True, text=True, check=True, env={**os.environ, **more}
+                ).stdout
                 for name, told in json.loads(answer).items():
                     print(name, {key: round(value, 2) for key, value in told.items()}, flush=True)
                     if name not in best or told["seconds"] < best[name]["seconds"]:
                         best[name] = told
-    for made, beside in (("round", "bare"), ("whole", "bare whole")):
+    for made, beside in (("round", "bare"), ("after", "bare"), ("whole", "bare whole")):
         print(
             f"{made}: {best[made]['seconds'] / best[beside]['seconds']:.2f} x the bare query's time,"
             f" {best[made]['cpu_s'] / best[beside]['cpu_s']:.2f} x its own processor time,"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import htcondor2
 import pandas as pd
 
 from collectors.projection import Memory, attributes, cycle_attributes
+from collectors.unchanged import Unchanged, told_by
 from sim.classads.ads import expression, number_of, parse_one, text_of
 from sim.classads.view import View
 from sim.inventory import (
@@ -26,6 +27,7 @@ from sim.inventory import (
 )
 from sim.policy import NAMED
 
+Made = TypeVar("Made")
 WHOLE_S = 3600.0
 _NEW_ONES = 200  # machines that are asked whole by name
 _NAMED = 500  # macros of groups and limits: each is a question of its own
@@ -105,11 +107,22 @@ def slots(
     gc.disable()
     try:
         if time.monotonic() - memory.read_at > WHOLE_S:
-            views, unread = _views(_ask(address, part))
+            views, unread = _each(View, _ask(address, part))
             memory.learn(views, time.monotonic(), demand)
+            _last[address, part] = Unchanged()  # what stands beside the ads is another's now
+            slots, devices = _frames(views, at, snapshot)
         else:
-            views, unread = _in_between(address, memory, demand, part)
-        return _frames(views, unread, at, snapshot)
+            told, unread = _each(told_by, _ask(address, part, projection=memory.projection(demand)))
+
+            def make(ads: list[Any]) -> tuple[list[View], Framed, Framed]:
+                views = list(map(View, ads))
+                _complete(views, address, memory)
+                return views, *_frames(views, at, snapshot)
+
+            slots, devices = _last[address, part].renew(told, at, snapshot, make)
+        if unread:
+            slots.rejects["an ad that is no text"] += unread
+        return slots, devices
     finally:
         gc.enable()
 
@@ -119,47 +132,43 @@ def _ask(address: Address, part: Part, projection: list[str] | None = None) -> l
     return collector(address).query(htcondor2.AdType.Startd, constraint=constraint, projection=projection)
 
 
-def _frames(views: list[View], unread: int, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
-    found = slots_frame(views, seen_at=at, snapshot=snapshot)
-    if unread:
-        found.rejects["an ad that is no text"] += unread
-    return found, devices_frame(views, seen_at=at, snapshot=snapshot)
+def _frames(views: list[View], at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
+    return slots_frame(views, seen_at=at, snapshot=snapshot), devices_frame(
+        views, seen_at=at, snapshot=snapshot
+    )
 
 
-def _views(ads: Iterable[Any]) -> tuple[list[View], int]:
+def _each(take: Callable[[Any], Made], ads: Iterable[Any]) -> tuple[list[Made], int]:
     """The ads taken apart, and how many can't be: somebody's startd may say anything."""
-    views, unread = [], 0
+    made, unread = [], 0
     for ad in ads:
         try:
-            views.append(View(ad))
+            made.append(take(ad))
         except Exception:  # bytes that are no text, among others
             unread += 1
-    return views, unread
+    return made, unread
 
 
-def _in_between(
-    address: Address, memory: Memory, demand: frozenset[str], part: Part = WHOLE
-) -> tuple[list[View], int]:
-    """The slots' ads of what changes, each completed from memory; startds that are new there are asked whole."""
-    views, unread = _views(_ask(address, part, projection=memory.projection(demand)))
+def _complete(views: list[View], address: Address, memory: Memory) -> None:
+    """Complete slots' ads of what changes from memory; startds that are new there are asked whole."""
     unknown = [view for view in views if not memory.complete(view)]
     machines = sorted({machine for view in unknown if (machine := view.text("Machine"))})
     if not machines:
-        return views, unread
+        return
     if len(machines) > _NEW_ONES:
         memory.read_at = float("-inf")  # the next round asks for everything
-        return views, unread
+        return
     names = quoted(",".join(machines))
     whole = collector(address).query(
         htcondor2.AdType.Startd, constraint=f"stringListMember(Machine, {names})"
     )
-    memory.add(_views(whole)[0])
+    memory.add(_each(View, whole)[0])
     for view in unknown:
         memory.complete(view)
-    return views, unread
 
 
 _memories: dict[tuple[Address, Part], Memory] = {}
+_last: dict[tuple[Address, Part], Unchanged] = {}
 
 
 def _memory(address: Address, part: Part = WHOLE) -> Memory:
@@ -167,6 +176,7 @@ def _memory(address: Address, part: Part = WHOLE) -> Memory:
     now = time.monotonic()
     for key in [key for key, held in _memories.items() if now - held.read_at > 2 * WHOLE_S]:
         del _memories[key]
+        _last.pop(key, None)
     return _memories.setdefault((address, part), Memory())
 
 

@@ -23,6 +23,9 @@ from sim.errors import PoolscopeError, SourceError
 # from the environment alone, and a collector that accepts but never answers is given up after 5 s
 os.environ.setdefault("CONDOR_CONFIG", "ONLY_ENV")
 os.environ.setdefault("_CONDOR_QUERY_TIMEOUT", "5")
+# the process that asks gives back what a reading took, a fifth of all memory; its own memory is set by the systemd unit
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "524288")
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 Answer = TypeVar("Answer")
 _LOOK_UP_S = 0.25

@@ -12,7 +12,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-_PREFIXES = ("no real pool: ", "no browser: ", "no shared data: ", "no registry: ")
+_PREFIXES = ("no real pool: ", "no browser: ", "no shared data: ", "no registry: ", "no systemd: ")
 
 
 def need(reason: str, *, hard: bool = True) -> NoReturn:

@@ -8,7 +8,7 @@ attributes that are expressions are evaluated, by classad2.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ _NESTED = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|[^;"\[\]{}]*?)(?:; | ?\]$)')
 _DEEPER = re.compile(r"\n {9,}")
 _BLANKS = re.compile(r'"(?:[^"\\]|\\.)*"| {2,}')
 GROUPS = ("gpus_", "has_cvmfs_")
+_MOMENT = re.compile(r"\b(?:time|random|(?:my)?currenttime|daytime|formattime)\b", re.IGNORECASE)
 _OWN_EXPRESSIONS = ("Requirements", "Start", "Rank", "SlotWeight", "RequireGPUs")
 
 
@@ -131,6 +132,18 @@ class View:
             inner = value_of(self.ad, name)
             told = {key.lower(): value_of(inner, key) for key in inner} if isinstance(inner, Ad) else None
         return told
+
+    def steady(self, names: Iterable[str]) -> bool:
+        """Whether the values of these attributes, and of the `GROUPS`, are the same at any moment."""
+        for name in (*names, *self._grouped):
+            line = self._lines.get(name.lower())
+            if line is None or line.value is not EXPRESSION:
+                continue
+            read = {name, *self.ad.internalRefs(self.ad.lookup(name))} if name in self.ad else {name}
+            lines = (self._lines.get(other.lower()) for other in read)
+            if any(_MOMENT.search(told.text) for told in lines if told is not None):
+                return False
+        return True
 
     def note_names(self, names: dict[str, str]) -> None:
         """Add the names of the attributes that `print` keeps, as the ad spells them, to those in lower case."""

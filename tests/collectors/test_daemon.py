@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +29,7 @@ from sim.store import Store
 from tests.collectors import endurance
 from tests.collectors.endurance import FastClock, killed, soak
 from tests.collectors.made import Told, pool
+from tests.needs import need
 
 PROGRAM = str(Path(sys.executable).with_name("poolscope"))
 
@@ -359,3 +362,19 @@ def test_units_name_commands_that_exist() -> None:
         answer = CliRunner().invoke(cli, [words[0], "--help"])
         assert answer.exit_code == 0
         assert all(word in answer.output for word in words[1:] if word.startswith("--"))
+
+
+def test_units_are_what_systemd_takes(tmp_path: Path) -> None:
+    """Its own check has nothing to say; the programs needn't be installed here."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        need("no systemd: systemd-analyze isn't installed")
+    folder = Path(__file__).resolve().parents[2] / "packaging"
+    units = [*folder.glob("*.service"), *folder.glob("*.timer")]
+    for unit in units:
+        text = re.sub(r"(?m)^(ExecStart=)\S+", r"\1/bin/true", unit.read_text())
+        (tmp_path / unit.name).write_text(text)
+    command = [program, "verify", "--man=no", *(str(tmp_path / unit.name) for unit in units)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "poolscope" in line]
+    assert (done.returncode, said) == (0, [])

@@ -134,8 +134,11 @@ class TestDaemons:
         daemons = Daemons(small.address)
         reading = PoolSource(daemons).read(now())
         again = PoolSource(daemons).read(now())  # a round in between
+        once_more = PoolSource(daemons).read(now())  # whose rows are taken over
         collect_once([PoolSource(daemons)], store)
         daemons.close()
+        assert once_more.rejects == again.rejects
+        assert set(once_more.frames["slots"]["name"]) == set(again.frames["slots"]["name"])
         slots = reading.frames["slots"]
         assert reading.rejects["a negative amount"] == 1
         assert len(slots) >= len(good.frames["slots"]) + 10

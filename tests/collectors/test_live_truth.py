@@ -37,31 +37,34 @@ class Seen:
         watching = threading.Thread(target=self._watch, args=(pool, stop))
         watching.start()
         try:
-            name = pool.hosts[1].name
-            self._note("up before", lambda: None)
-            jobs = pool.submit("request_gpus = 1\narguments = 6\nqueue 2")
-            pool.wait_for(lambda: len(pool.executing(jobs)) == 2, 60, "both run")
-            pool.wait_for_jobs(jobs)
-            self.gone = pool.startd_name(name)
-            self._note("quit", lambda: pool.remove_host(name, "quit"))
-            time.sleep(3)
-            self._note("add", lambda: pool.add_host(name))
-            self.come = pool.startd_name(name)
-            more = pool.submit("request_gpus = 1\narguments = 4")
-            pool.wait_for_jobs(more)
+            self.jobs = self.act(pool)
             time.sleep(3 * PERIOD_S)
         finally:
             stop.set()
             watching.join()
-        self.jobs = {f"{jobs[0]}.0", f"{jobs[0]}.1", f"{more[0]}.0"}
         self.log = pool.folder / "central" / "log" / "EventLog"
         import_files([self.log], self.logged)
+
+    def act(self, pool: Pool) -> set[str]:
+        """Move hosts and run jobs; their ids."""
+        name = pool.hosts[1].name
+        jobs = pool.submit("request_gpus = 1\narguments = 6\nqueue 2")
+        pool.wait_for(lambda: len(pool.executing(jobs)) == 2, 60, "both run")
+        pool.wait_for_jobs(jobs)
+        self.gone = pool.startd_name(name)
+        self.note("quit", lambda: pool.remove_host(name, "quit"))
+        time.sleep(3)
+        self.note("add", lambda: pool.add_host(name))
+        self.come = pool.startd_name(name)
+        more = pool.submit("request_gpus = 1\narguments = 4")
+        pool.wait_for_jobs(more)
+        return {f"{jobs[0]}.0", f"{jobs[0]}.1", f"{more[0]}.0"}
 
     def look_after(self, seconds: float) -> pd.Timestamp:
         """The first round that began after this moment."""
         return min(one for one in self.rounds if one > at(seconds))
 
-    def _note(self, what: str, act: Callable[[], object]) -> None:
+    def note(self, what: str, act: Callable[[], object]) -> None:
         began = time.time()
         act()
         self.moved[what] = (began, time.time())
