@@ -70,6 +70,7 @@ def load_recording(folder: Path) -> Recording:
         clock=clock,
         lifetimes=_lifetimes(folder, _update_interval(settings)),
         cycles=sorted(_cycles(folder)),
+        rounds=sorted(_rounds(folder)),
     )
 
 
@@ -242,6 +243,17 @@ def _cycles(folder: Path) -> set[float]:
                 values = [ad[key] for key in ad if CYCLE_TIME.fullmatch(key)] if told is None else [told]
                 found.update(float(value) for value in values if isinstance(value, int | float) and value > 0)
     return found
+
+
+def _rounds(folder: Path) -> set[float]:
+    """When the schedd sent its ad, as the ads themselves tell, in whole seconds [s, Unix]."""
+    path = _found(folder, "other_ads.jsonl")
+    return {
+        float(ad["MyCurrentTime"])
+        for record in (_json_lines(path) if path else ())
+        for ad in record.get("ads", [])
+        if ad.get("MyType") == "Scheduler" and isinstance(ad.get("MyCurrentTime"), int | float)
+    }
 
 
 def _settings(folder: Path) -> pd.DataFrame:

@@ -87,6 +87,7 @@ class Pool:
     delivery : how software reaches the jobs; nothing is added to the policy's constant without it
     speeds : how much faster than recorded a job runs on a device model [1], by model
     last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
+    last_round_s : when the schedd last counted its jobs before the run; drawn where nothing is known
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Pool:
         delivery: Delivery | Nothing | None = None,
         speeds: Mapping[str, float] | None = None,
         last_cycle_s: float | None = None,
+        last_round_s: float | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.policy = policy
@@ -160,11 +162,11 @@ class Pool:
             self._times,
             policy.schedd_interval,
             policy.schedd_min_interval,
-            last=-streams.phase.uniform() * policy.schedd_interval,
+            last=(last := self._round_before(last_round_s)),
             phase=start_unix % 1,
         )
         self._round = next(self._rounds, NO_ROUND)
-        self._round_before_s = self._woken_s = -FOREVER
+        self._round_before_s, self._woken_s = last, -FOREVER
         for session in sessions:
             self.add(session)
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
@@ -500,6 +502,13 @@ class Pool:
                 yield from self._look_out(started, next_s)
         yield due
 
+    def _round_before(self, told_s: float | None) -> float:
+        """When the schedd last counted its jobs before the run began [s]: it tells whole seconds, one round an interval."""
+        interval, drawn = self.policy.schedd_interval, self.streams.phase.uniform()
+        if told_s is None:
+            return -drawn * interval
+        return (told_s + min(drawn, -told_s)) % -interval
+
     def _cycle_before(self) -> float:
         """When the last cycle before the run began [s]: at any time within an interval, where the record doesn't tell.
 
@@ -526,6 +535,21 @@ class Pool:
             min_interval_s=policy.negotiator_min_interval,
             phase=self.start_unix % 1,
         )
+
+    def _ask_round(self, now: float) -> None:
+        """Let the schedd count its jobs anew as soon as it may: a submitter has got all that it asked for."""
+        policy, place = self.policy, self._next
+        self._rounds = rounds(
+            self._times,
+            policy.schedd_interval,
+            policy.schedd_min_interval,
+            last=self._round_before_s,
+            place=place,
+            asked=now,
+            fresh=place > 0 and self._times[place - 1] > self._round_before_s,
+            phase=self.start_unix % 1,
+        )
+        self._round = next(self._rounds, NO_ROUND)
 
     def _rounds_until(self, until_s: float) -> Iterator[Round]:
         """The schedd's rounds to come: submissions are known, so its rounds are too."""
@@ -554,6 +578,8 @@ class Pool:
         cycle = self._serve(now)
         cycle.idle = idle
         self._fill()
+        if cycle.satisfied and self.policy.update_when_satisfied:
+            self._ask_round(now)
         self.recorder.cycles.append((now, cycle))
         if not cycle.matched:
             self._check_stalled()
@@ -1130,5 +1156,6 @@ def _add(total: Cycle, part: Cycle) -> None:
     total.matched += part.matched
     total.rejected += part.rejected
     total.spins += part.spins
+    total.satisfied |= part.satisfied
     for name, count in part.by_submitter.items():
         total.by_submitter[name] = total.by_submitter.get(name, 0) + count

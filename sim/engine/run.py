@@ -52,6 +52,7 @@ class Recording:
     clock : what the jobs' first start is: ``shadow`` (JobStartDate of a queue) or ``execution`` (an event log's)
     lifetimes : of startds by name, where they are known better than from snapshots
     cycles : starts of negotiation cycles, as far as the negotiator told of them [s, Unix]
+    rounds : when the schedd counted its jobs, as far as its ads tell [s, Unix]
     """
 
     slots: pd.DataFrame
@@ -65,6 +66,11 @@ class Recording:
     clock: str = "shadow"
     lifetimes: Mapping[str, Sequence[Lifetime]] = field(default_factory=dict)
     cycles: Sequence[float] = ()
+    rounds: Sequence[float] = ()
+
+    def last_round(self, before: float) -> float | None:
+        """When the schedd last counted its jobs before a moment [s, Unix]; None if it isn't known."""
+        return max((at for at in self.rounds if at <= before), default=None)
 
     def last_cycle(self, before: float) -> float | None:
         """The start of the last known negotiation cycle before a moment [s, Unix]; None if none is known."""
@@ -240,7 +246,7 @@ class Plan:
         record, start, horizon = self.record, self.start, self.horizon_s
         drawn = self.workload.draw(stream(seed, "workload"))
         jobs = drawn.jobs
-        cycle_at = record.last_cycle(start)
+        cycle_at, round_at = record.last_cycle(start), record.last_round(start)
         stays = self.supply.draw(stream(seed, "supply"))
         pool = Pool(
             [(_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on],
@@ -252,6 +258,7 @@ class Plan:
             streams=Streams.of(seed),
             priorities=_priorities(record, start),
             last_cycle_s=None if cycle_at is None else cycle_at - start,
+            last_round_s=None if round_at is None else round_at - start,
             delivery=make_delivery(self.scenario.delivery, drawn.frame, record.slots, seed),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
