@@ -88,6 +88,7 @@ class Pool:
     speeds : how much faster than recorded a job runs on a device model [1], by model
     last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
     last_round_s : when the schedd last counted its jobs before the run; drawn where nothing is known
+    priorities_at : moments at which priorities are noted, as the last cycle left them, ascending
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Pool:
         speeds: Mapping[str, float] | None = None,
         last_cycle_s: float | None = None,
         last_round_s: float | None = None,
+        priorities_at: Sequence[float] = (),
     ) -> None:
         self.env = simpy.Environment()
         self.policy = policy
@@ -149,6 +151,7 @@ class Pool:
         self._matched: list[tuple[Submitter, Machine]] = []
         self._last_cycle_s = 0.0
         self._told_cycle_s = last_cycle_s
+        self._priorities_at = list(reversed(priorities_at))  # the next one last
         self._busy = 0
         self._ahead = 0
         self._limited = False
@@ -207,6 +210,7 @@ class Pool:
                 progress(step / steps)
         self._catch_up(self.env.now)
         self._hear_ghosts(self.env.now)
+        self._note_priorities(self.env.now)
         for ghost in self._asking:
             self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
         return float(self.env.now)
@@ -586,12 +590,21 @@ class Pool:
 
     def _update_priorities(self, now: float) -> None:
         """Decay the priorities and charge what was used since the last cycle (fact sheet §1.3)."""
+        self._note_priorities(now)
         elapsed, self._last_cycle_s = now - self._last_cycle_s, now
         halflife = self.policy.priority_halflife
         for person in self.submitters.values():
             if elapsed > 0 and (person.charged or person.priority > 0.5):
                 person.priority = decayed(person.priority, person.charged, elapsed, halflife)
             person.charged = person.usage
+
+    def _note_priorities(self, now: float) -> None:
+        """Note priorities for the moments since the last cycle that ask for them."""
+        while self._priorities_at and self._priorities_at[-1] < now:
+            moment = self._priorities_at.pop()
+            self.recorder.priorities += [
+                (moment, person.name, person.priority) for person in self.submitters.values()
+            ]
 
     def _publish(self, now: float) -> None:
         """Let the changes that have reached the collector be seen, and matched machines be offered again."""
