@@ -149,6 +149,7 @@ def same_states(_: Callable[..., State]) -> Callable[..., object]:
 
 RULES: tuple[Rule, ...] = (
     Rule("RESCHEDULE brings a cycle forward", told_policy(reschedule=False)),
+    Rule("a satisfied submitter's schedd counts anew", told_policy(update_when_satisfied=False)),
     Rule("leftovers: a match's machine is filled by its submitter", told_policy(claim_leftovers=False)),
     Rule("claims are reused", told_policy(claim_reuse=False)),
     Rule("worklife ends reuse", told_policy(claim_worklife=-1.0)),

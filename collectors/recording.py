@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from collectors.origins import count_origins
 from sim.classads.ads import ad_of_json, number_of, read_ads, read_text
 from sim.engine.run import Lifetime, Recording
 from sim.errors import InputError
@@ -70,6 +71,8 @@ def load_recording(folder: Path) -> Recording:
         clock=clock,
         lifetimes=_lifetimes(folder, _update_interval(settings)),
         cycles=sorted(_cycles(folder)),
+        rounds=sorted(_rounds(folder)),
+        origins=_origins(folder),
     )
 
 
@@ -242,6 +245,24 @@ def _cycles(folder: Path) -> set[float]:
                 values = [ad[key] for key in ad if CYCLE_TIME.fullmatch(key)] if told is None else [told]
                 found.update(float(value) for value in values if isinstance(value, int | float) and value > 0)
     return found
+
+
+def _origins(folder: Path) -> dict[str, int]:
+    """How attempts began, as the MatchLog and the StartLogs tell; empty without them."""
+    matches = _found(folder, "MatchLog")
+    logs = [read_text(path) for path in sorted((folder / "logs").glob("StartLog.*"))]
+    return count_origins(read_text(matches), logs) if matches and logs else {}
+
+
+def _rounds(folder: Path) -> set[float]:
+    """When the schedd sent its ad, as the ads themselves tell, in whole seconds [s, Unix]."""
+    path = _found(folder, "other_ads.jsonl")
+    return {
+        float(ad["MyCurrentTime"])
+        for record in (_json_lines(path) if path else ())
+        for ad in record.get("ads", [])
+        if ad.get("MyType") == "Scheduler" and isinstance(ad.get("MyCurrentTime"), int | float)
+    }
 
 
 def _settings(folder: Path) -> pd.DataFrame:

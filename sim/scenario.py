@@ -74,6 +74,8 @@ class PolicySection(Section):
     reschedule: bool = True
     reschedule_from_rest: bool = False
     """Only a submission that finds no idle job advertised asks for a cycle (25.x); else every one does (23.x)."""
+    update_when_satisfied: bool = True
+    """A submitter that got all it asked for lets the schedd count its jobs anew as soon as SCHEDD_MIN_INTERVAL permits."""
     consider_preemption: bool = True
     one_match_per_slot: bool = True
     job_lease: Duration = 2400.0

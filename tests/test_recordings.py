@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from collectors.recording import load_recording
 from sim.comparison import compare_waits, score
+from sim.course import origin_shares
 from sim.engine.run import Plan, Recording
 from sim.scenario import parse
 from sim.workload.classes import label_classes
@@ -74,3 +76,12 @@ def test_the_replay_resembles_the_run(record: Recording, plan: Plan) -> None:
     everybody = table[table["by"] == "all"].iloc[0]
     assert everybody["mean_s"] == pytest.approx(everybody["real_mean_s"], rel=0.2)
     assert np.mean([run.evictions for run in runs]) == pytest.approx(7, abs=3)
+
+
+def test_starts_come_about_as_the_logs_tell(record: Recording, plan: Plan) -> None:
+    """Shares of fresh matches, leftovers and claim reuse within ten points of what MatchLog and StartLogs show."""
+    assert sum(record.origins.values()) >= len(record.attempts) - 3
+    real = origin_shares(pd.Series(record.origins))
+    runs = [origin_shares(plan.run(seed).attempts["origin"].value_counts()) for seed in range(1, 9)]
+    for name, share in real.items():
+        assert np.mean([run[name] for run in runs]) == pytest.approx(share, abs=0.1)

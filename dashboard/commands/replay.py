@@ -38,7 +38,9 @@ def replay(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Replay RECORDING, a folder of a pool's own artefacts, and print waits simulated beside real."""
+    """Replay RECORDING, a folder of a pool's own artefacts, and print simulated beside real: waits, how starts came
+    about, use and priorities over time.
+    """
     from collectors.recording import load_recording
     from sim.engine.run import Plan
     from sim.scenario import parse
@@ -47,7 +49,9 @@ def replay(
         {"title": recording.name, "workload": {"class_by": class_by}}, where="replay", overrides=settings
     )
     plan = Plan.of(scenario, load_recording(recording))
-    result, words, complete = report(plan, first_seed=seed, replications=replications, workers=workers)
+    result, words, complete = report(
+        plan, first_seed=seed, replications=replications, workers=workers, course=True
+    )
     if wants_json(as_json):
         print_json(result)
     else:

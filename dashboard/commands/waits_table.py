@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from dashboard.commands.progress import Progress
 from sim.comparison import compare_waits, score
+from sim.course import compare_courses
 from sim.engine.run import Plan, Run
 from sim.replication import Task, cores, replicate
 from sim.units import format_duration
@@ -46,9 +48,12 @@ def _whole(_plan: Plan, run: Run) -> Run:
 
 
 def report(
-    plan: Plan, *, first_seed: int, replications: int, workers: int | None = None
+    plan: Plan, *, first_seed: int, replications: int, workers: int | None = None, course: bool = False
 ) -> tuple[dict[str, Any], str, bool]:
-    """Run a plan and compare: the result for scripts (design §8), the words for people, and whether all runs ended."""
+    """Run a plan and compare: the result for scripts (design §8), the words for people, and whether all runs ended.
+
+    course : whether also how the pool went over time is compared, which needs a record of all its attempts
+    """
     runs, complete = run_many(plan, first_seed=first_seed, replications=replications, workers=workers)
     replications = len(runs)
     by = plan.scenario.workload.class_by
@@ -69,12 +74,31 @@ def report(
         "goodput": sum(each.goodput for each in runs) / replications,
         "makespan_s": sum(each.makespan_s for each in runs) / replications,
         "score": score(table),
+        **({"course": _course(plan, runs)} if course else {}),
         "manifest": runs[0].manifest | {"replications": replications},
     }
-    return result, _words(plan.scenario.title or plan.record.name, table, result, replications), complete
+    words = _words(plan.scenario.title or plan.record.name, table, result, replications, course=course)
+    return result, words, complete
 
 
-def _words(title: str, table: pd.DataFrame, result: dict[str, Any], count: int) -> str:
+def _course(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+    record = plan.record
+    last = record.attempts["ended_at"].max()
+    ended = record.end if pd.isna(last) else last.timestamp()
+    return compare_courses(
+        [each.attempts for each in runs],
+        [each.priorities for each in runs],
+        real_attempts=record.attempts,
+        real_origins=record.origins,
+        real_priorities=record.priorities,
+        start=plan.start,
+        end=max(ended, plan.start + 1.0),
+    )
+
+
+def _words(
+    title: str, table: pd.DataFrame, result: dict[str, Any], count: int, *, course: bool = False
+) -> str:
     seen = bool(table["real_mean_s"].notna().any())
     lines = [
         f"{title}: first waits{', observed beside simulated' if seen else ''} ({count} runs, 5-95 % of their means)",
@@ -91,6 +115,8 @@ def _words(title: str, table: pd.DataFrame, result: dict[str, Any], count: int) 
             lines += ["", f"by {by}"]
         lines += [_line(row, seen=seen) for row in rows if row["by"] == by]
     lines += ["", _foot(result, seen=seen)]
+    if course:
+        lines += _went(result["course"])
     if result["manifest"].get("impossible"):
         lines.append(
             f"{result['manifest']['impossible']} jobs ask for what no machine has, even empty: they never start and count as censored"
@@ -106,6 +132,33 @@ def _foot(result: dict[str, Any], *, seen: bool) -> str:
         f"evictions {result['real_evictions']} observed, {result['evictions']:.1f} simulated; {goodput}; "
         f"mean error of the groups' means {result['score']:.0%} (groups of 20 jobs and more)"
     )
+
+
+def _went(course: dict[str, Any]) -> list[str]:
+    """Origins of starts, use over time and priorities over time, for people."""
+    told = [
+        f"{row['origin']} {_percent(row['real_share'])} / {_percent(row['share'])}"
+        for row in course["origins"]
+    ]
+    lines = ["", f"starts by origin, observed / simulated: {', '.join(told)}"]
+    use = course["use"]
+    lines += ["", "in use, mean     cores  simulated   GPUs  simulated"]
+    step = len(use["at_s"]) // 8
+    for place in range(0, len(use["at_s"]), step):
+        cells = [
+            "–" if use[name] is None else f"{np.mean(use[name][place : place + step]):.1f}"
+            for name in ("real_cpus", "cpus", "real_gpus", "gpus")
+        ]
+        at = format_duration(float(np.mean(use["at_s"][place : place + step])))
+        lines.append(f"  at {at:>9} {cells[0]:>8} {cells[1]:>10} {cells[2]:>6} {cells[3]:>10}")
+    if course["priorities"]:
+        near = ", ".join(f"{row['submitter']} {row['near_share']:.0%}" for row in course["priorities"])
+        lines += ["", f"share of the run in which a priority is within 10 % of the observed: {near}"]
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def _line(row: dict[Any, Any], *, seen: bool) -> str:

@@ -24,14 +24,18 @@ PRIORITY_DELTA = (
 
 
 class Cycle:
-    """What a cycle did; `by_submitter` counts matches, `idle` the jobs that waited as it began."""
+    """What a cycle did; `by_submitter` counts matches, `idle` the jobs that waited as it began.
 
-    __slots__ = ("by_submitter", "considered", "idle", "matched", "rejected", "slots", "spins")
+    satisfied : whether in some turn every request that the schedd had was matched
+    """
+
+    __slots__ = ("by_submitter", "considered", "idle", "matched", "rejected", "satisfied", "slots", "spins")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.idle = 0
         self.considered = self.matched = self.rejected = self.spins = 0
+        self.satisfied = False
         self.by_submitter: dict[str, int] = {}
 
 
@@ -160,7 +164,9 @@ class Negotiator:
         waiting = {person.name: person for person in everyone if person.advertised}
         wanted = {name: self._requests(person) for name, person in waiting.items()}
         pie_weight = min(weight, quota)
-        order = self._order(everyone, observers, usage, pie_weight)
+        # where nobody waits only observers are served, and nobody else's draws may depend on them
+        lots = self.ties if waiting else self.probes
+        order = self._order(everyone, observers, usage, pie_weight, lots)
         smallest = schedd.smallest() if self.fair_share else 0.0
         if probe is not None and not waiting:
             for person in order:
@@ -221,9 +227,10 @@ class Negotiator:
         observers: Collection[Submitter],
         usage: dict[str, float],
         weight: float,
+        draws: Draws,
     ) -> list[Submitter]:
         """Submitters by effective priority, then by how far their share is used, then at random, once per cycle."""
-        lots = [self.ties.uniform() for _ in everyone] if len(everyone) > 1 else [0.5] * len(everyone)
+        lots = [draws.uniform() for _ in everyone] if len(everyone) > 1 else [0.5] * len(everyone)
         only = [person for person in observers if person not in everyone]
         everyone = [*everyone, *only]
         if len(everyone) < 2:
@@ -261,7 +268,7 @@ class Negotiator:
         heapify(order)
         late = [number for number, count in wanted.items() if count and number not in waiting]
         lists: dict[int, Candidates] = {}
-        matched = 0
+        matched, rejected = 0, cycle.rejected
         while order or late:
             if turn.used >= turn.limit and not turn.beyond:
                 break
@@ -291,6 +298,7 @@ class Negotiator:
                 late.pop(0)
         cycle.matched += matched
         if matched:
+            cycle.satisfied |= cycle.rejected == rejected and not (order or late)
             cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + matched
         person.charged += turn.used
         return not (turn.limited or turn.over)

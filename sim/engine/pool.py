@@ -87,6 +87,8 @@ class Pool:
     delivery : how software reaches the jobs; nothing is added to the policy's constant without it
     speeds : how much faster than recorded a job runs on a device model [1], by model
     last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
+    last_round_s : when the schedd last counted its jobs before the run; drawn where nothing is known
+    priorities_at : moments at which priorities are noted, as the last cycle left them, ascending
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class Pool:
         delivery: Delivery | Nothing | None = None,
         speeds: Mapping[str, float] | None = None,
         last_cycle_s: float | None = None,
+        last_round_s: float | None = None,
+        priorities_at: Sequence[float] = (),
     ) -> None:
         self.env = simpy.Environment()
         self.policy = policy
@@ -147,6 +151,7 @@ class Pool:
         self._matched: list[tuple[Submitter, Machine]] = []
         self._last_cycle_s = 0.0
         self._told_cycle_s = last_cycle_s
+        self._priorities_at = list(reversed(priorities_at))  # the next one last
         self._busy = 0
         self._ahead = 0
         self._limited = False
@@ -160,11 +165,11 @@ class Pool:
             self._times,
             policy.schedd_interval,
             policy.schedd_min_interval,
-            last=-streams.phase.uniform() * policy.schedd_interval,
+            last=(last := self._round_before(last_round_s)),
             phase=start_unix % 1,
         )
         self._round = next(self._rounds, NO_ROUND)
-        self._round_before_s = self._woken_s = -FOREVER
+        self._round_before_s, self._woken_s = last, -FOREVER
         for session in sessions:
             self.add(session)
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
@@ -205,6 +210,7 @@ class Pool:
                 progress(step / steps)
         self._catch_up(self.env.now)
         self._hear_ghosts(self.env.now)
+        self._note_priorities(self.env.now)
         for ghost in self._asking:
             self.recorder.probes.append(ProbeResult(ghost.label, ghost.at_s, float("nan")))
         return float(self.env.now)
@@ -500,6 +506,13 @@ class Pool:
                 yield from self._look_out(started, next_s)
         yield due
 
+    def _round_before(self, told_s: float | None) -> float:
+        """When the schedd last counted its jobs before the run began [s]: it tells whole seconds, one round an interval."""
+        interval, drawn = self.policy.schedd_interval, self.streams.phase.uniform()
+        if told_s is None:
+            return -drawn * interval
+        return (told_s + min(drawn, -told_s)) % -interval
+
     def _cycle_before(self) -> float:
         """When the last cycle before the run began [s]: at any time within an interval, where the record doesn't tell.
 
@@ -526,6 +539,21 @@ class Pool:
             min_interval_s=policy.negotiator_min_interval,
             phase=self.start_unix % 1,
         )
+
+    def _ask_round(self, now: float) -> None:
+        """Let the schedd count its jobs anew as soon as it may: a submitter has got all that it asked for."""
+        policy, place = self.policy, self._next
+        self._rounds = rounds(
+            self._times,
+            policy.schedd_interval,
+            policy.schedd_min_interval,
+            last=self._round_before_s,
+            place=place,
+            asked=now,
+            fresh=place > 0 and self._times[place - 1] > self._round_before_s,
+            phase=self.start_unix % 1,
+        )
+        self._round = next(self._rounds, NO_ROUND)
 
     def _rounds_until(self, until_s: float) -> Iterator[Round]:
         """The schedd's rounds to come: submissions are known, so its rounds are too."""
@@ -554,18 +582,29 @@ class Pool:
         cycle = self._serve(now)
         cycle.idle = idle
         self._fill()
+        if cycle.satisfied and self.policy.update_when_satisfied:
+            self._ask_round(now)
         self.recorder.cycles.append((now, cycle))
         if not cycle.matched:
             self._check_stalled()
 
     def _update_priorities(self, now: float) -> None:
         """Decay the priorities and charge what was used since the last cycle (fact sheet §1.3)."""
+        self._note_priorities(now)
         elapsed, self._last_cycle_s = now - self._last_cycle_s, now
         halflife = self.policy.priority_halflife
         for person in self.submitters.values():
             if elapsed > 0 and (person.charged or person.priority > 0.5):
                 person.priority = decayed(person.priority, person.charged, elapsed, halflife)
             person.charged = person.usage
+
+    def _note_priorities(self, now: float) -> None:
+        """Note priorities for the moments since the last cycle that ask for them."""
+        while self._priorities_at and self._priorities_at[-1] < now:
+            moment = self._priorities_at.pop()
+            self.recorder.priorities += [
+                (moment, person.name, person.priority) for person in self.submitters.values()
+            ]
 
     def _publish(self, now: float) -> None:
         """Let the changes that have reached the collector be seen, and matched machines be offered again."""
@@ -1130,5 +1169,6 @@ def _add(total: Cycle, part: Cycle) -> None:
     total.matched += part.matched
     total.rejected += part.rejected
     total.spins += part.spins
+    total.satisfied |= part.satisfied
     for name, count in part.by_submitter.items():
         total.by_submitter[name] = total.by_submitter.get(name, 0) + count

@@ -51,6 +51,8 @@ class Recorder:
     def __init__(self) -> None:
         self.cycles: list[tuple[float, Cycle]] = []
         self.probes: list[ProbeResult] = []
+        self.priorities: list[tuple[float, str, float]] = []
+        """Moments [s], submitters, their real priorities then."""
         self.removals: list[tuple[Job, float]] = []
         """Jobs that were removed while they were idle, and when [s]."""
         self._jobs: list[Job] = []
@@ -190,6 +192,11 @@ class Recorder:
             }
         )
         return conform(frame, "attempts")
+
+    def priorities_frame(self, start_unix: float) -> pd.DataFrame:
+        """Real priorities at the moments that were asked for: at, submitter, real_priority."""
+        frame = pd.DataFrame(self.priorities, columns=["at", "submitter", "real_priority"])
+        return frame.assign(at=at(start_unix, frame["at"].tolist()))
 
     def starts_frame(self, start_unix: float) -> pd.DataFrame:
         """How software reached each attempt: row of the job, when, where, seconds, cold, MB by level, pulls, failure."""

@@ -52,6 +52,8 @@ class Recording:
     clock : what the jobs' first start is: ``shadow`` (JobStartDate of a queue) or ``execution`` (an event log's)
     lifetimes : of startds by name, where they are known better than from snapshots
     cycles : starts of negotiation cycles, as far as the negotiator told of them [s, Unix]
+    rounds : when the schedd counted its jobs, as far as its ads tell [s, Unix]
+    origins : how many attempts began with a match, a leftover, a reused claim, as far as logs tell
     """
 
     slots: pd.DataFrame
@@ -65,6 +67,12 @@ class Recording:
     clock: str = "shadow"
     lifetimes: Mapping[str, Sequence[Lifetime]] = field(default_factory=dict)
     cycles: Sequence[float] = ()
+    rounds: Sequence[float] = ()
+    origins: Mapping[str, int] = field(default_factory=dict)
+
+    def last_round(self, before: float) -> float | None:
+        """When the schedd last counted its jobs before a moment [s, Unix]; None if it isn't known."""
+        return max((at for at in self.rounds if at <= before), default=None)
 
     def last_cycle(self, before: float) -> float | None:
         """The start of the last known negotiation cycle before a moment [s, Unix]; None if none is known."""
@@ -124,6 +132,8 @@ class Run:
     observed: pd.DataFrame
     observed_evictions: int
     starts: pd.DataFrame
+    priorities: pd.DataFrame
+    """Real priorities at the moments at which the record has them: at, submitter, real_priority."""
 
     @property
     def goodput(self) -> float:
@@ -240,7 +250,7 @@ class Plan:
         record, start, horizon = self.record, self.start, self.horizon_s
         drawn = self.workload.draw(stream(seed, "workload"))
         jobs = drawn.jobs
-        cycle_at = record.last_cycle(start)
+        cycle_at, round_at = record.last_cycle(start), record.last_round(start)
         stays = self.supply.draw(stream(seed, "supply"))
         pool = Pool(
             [(_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on],
@@ -252,6 +262,10 @@ class Plan:
             streams=Streams.of(seed),
             priorities=_priorities(record, start),
             last_cycle_s=None if cycle_at is None else cycle_at - start,
+            last_round_s=None if round_at is None else round_at - start,
+            priorities_at=sorted(
+                moment - start for moment in _seconds(record.priorities["seen_at"]) if moment >= start
+            ),
             delivery=make_delivery(self.scenario.delivery, drawn.frame, record.slots, seed),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
@@ -280,6 +294,7 @@ class Plan:
             cycles=told.cycles_frame(start),
             probes=told.probes_frame(start, end_s),
             starts=told.starts_frame(start),
+            priorities=told.priorities_frame(start),
             manifest=_manifest(self.scenario, record, seed, jobs, start, horizon)
             | {
                 "policy": self.policy.model_dump(),

@@ -33,6 +33,9 @@ def rounds(
     min_interval_s: float,
     *,
     last: float = -FOREVER,
+    place: int = 0,
+    asked: float | None = None,
+    fresh: bool = False,
     phase: float = 0.0,
 ) -> Iterator[Round]:
     """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, about SCHEDD_MIN_INTERVAL apart at least.
@@ -41,6 +44,8 @@ def rounds(
     ----------
     submissions : times in ascending order, the last one infinite [s]
     last : when the round before was [s]
+    place : of the first submission that is still to come
+    asked, fresh : when something else asked for a round, and whether submissions await it, too
     phase : what to add to a time for whole seconds to be whole [s]
 
     The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
@@ -58,8 +63,8 @@ def rounds(
         return math.floor(last + phase + interval + 0.5) - phase
 
     due = FOREVER if last == -FOREVER else nearest(interval_s) + (last + phase) % 1
-    fresh = False
-    place = 0
+    if asked is not None:
+        due = max(asked, nearest(min_interval_s) + (asked + phase) % 1)
     while True:
         submitted = submissions[place]
         place += 1

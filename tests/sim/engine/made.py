@@ -109,7 +109,14 @@ class Made:
         self._ghosts.append((label, submitter, job_ad(expression, request or Request(gpus=0)), at))
         return self
 
-    def run(self, until: float = 86400.0, seed: int = 1, *, last_cycle: float | None = None) -> Pool:
+    def run(
+        self,
+        until: float = 86400.0,
+        seed: int = 1,
+        *,
+        last_cycle: float | None = None,
+        last_round: float | None = None,
+    ) -> Pool:
         """Run it and hand back the pool with its records."""
         matcher = Matcher(
             [*(job[1] for job in self._jobs), *(text for _, _, text, _ in self._ghosts)],
@@ -144,6 +151,7 @@ class Made:
             streams=Streams.of(seed),
             ghosts=ghosts,
             last_cycle_s=last_cycle,
+            last_round_s=last_round,
         )
         pool.run(until)
         return pool

@@ -204,6 +204,35 @@ class TestTimers:
         assert found["a"] == 11
         assert found["b"] == 71
 
+    def test_a_satisfied_submitter_moves_the_next_round(self) -> None:
+        """The schedd counts its jobs anew once all requests of a submitter are matched, not where one is rejected.
+
+        Seen in recorded pools: after "Finished negotiating ... 0 rejected" in the SchedLog, and only then, the schedd's ad
+        came anew though nothing was submitted. Here that round, 33 s after the one at 6 s, makes the job submitted at
+        60 s wait for the round at 72 s, too late for the cycle at 70 s.
+        """
+
+        def began(*, rule: bool = True, rejected: bool = False) -> float:
+            fixed: dict[str, object] = {"first_cycle": 10, "reschedule": False, "schedd_interval": 300}
+            made = Made(**fixed, schedd_min_interval=33, update_when_satisfied=rule)
+            made.machine("m", slot_text(cpus=1)).machine("n", slot_text(cpus=1))
+            made.jobs("a", 1, at=6, run=5000).jobs("b", 1, at=60, run=5000)
+            if rejected:
+                made.jobs("a", 1, at=6.001, expression="false")
+            return dict(starts(made.run(until=200)))["b"]
+
+        assert began() == 131
+        assert began(rule=False) == 71
+        assert began(rejected=True) == 71
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_round_before_the_run_holds_up_the_first(self, seed: int) -> None:
+        """SCHEDD_MIN_INTERVAL counts from the last round that the schedd's ad told of, whole seconds as they are told."""
+        fixed: dict[str, object] = {"first_cycle": 10, "reschedule": False, "schedd_interval": 300}
+        made = Made(**fixed, schedd_min_interval=20).machine("m", slot_text(cpus=1)).jobs("a", 1, at=6)
+        assert starts(made.run(until=200, seed=seed, last_round=-5))[0][1] == 71
+        assert starts(made.run(until=200, seed=seed, last_round=-16))[0][1] == 11
+
     def test_the_cycle_comes_an_interval_after_the_last(self) -> None:
         assert next_cycle(100.0, 100.0, [], interval_s=60, delay_s=20, min_interval_s=5) == 160
 
