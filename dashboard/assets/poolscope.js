@@ -83,3 +83,10 @@ document.addEventListener("click", function (event) {
     link.href += (link.href.indexOf("?") < 0 ? "?" : "&") + "snap=" + encodeURIComponent(snap);
   }
 }, true);
+
+// Dash loads an upload when it is first shown, and gives its file input no name for those who hear the page.
+new MutationObserver(function () {
+  document.querySelectorAll(".drop input[type=file]:not([aria-label])").forEach(function (input) {
+    input.setAttribute("aria-label", "Submit file");
+  });
+}).observe(document.documentElement, { childList: true, subtree: true });
