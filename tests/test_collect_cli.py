@@ -170,6 +170,8 @@ class Kept:
         pool.wait_for(
             lambda: sum(slot["State"] == "Claimed" for slot in pool.slots("DynamicSlot")) >= 2, 30, "seen"
         )
+        accounting = pool.tool("condor_status", "-any", "-constraint", 'MyType == "Accounting"', "-long")
+        self.accounted = {str(ad["Name"]) for ad in ads(accounting)}
         for _ in range(3):
             before = self.slots_now(pool)
             self.ended = poolscope("collect", "--pool", pool.address, "--data", str(store), "--json")
@@ -312,15 +314,9 @@ class TestRealPool:
         people = people[~people["is_group"]].set_index("submitter")
         found = people["factor"].to_dict()
         # a negotiator that is too busy to be asked is read from its accounting ads, and they fall silent, and out of the
-        # collector, for submitters without use: whom an ad names now, the frame has
-        told = {
-            ad["Name"]
-            for ad in ads(
-                pool.tool("condor_status", "-any", "-constraint", 'MyType == "Accounting"', "-long")
-            )
-        }
-        assert told & set(true)
-        assert told & set(true) <= set(found)
+        # collector, for submitters without use: whom an ad named just before, the frame has
+        assert kept.accounted & set(true)
+        assert kept.accounted & set(true) <= set(found)
         assert found == pytest.approx({name: true[str(name)] for name in found})
 
     def test_own_attributes_and_no_secrets(self, kept: Kept) -> None:

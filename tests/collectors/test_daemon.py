@@ -334,7 +334,8 @@ class TestEndurance:
     def test_days_in_seconds(self, tmp_path: Path) -> None:
         """`python -m benchmarks.soak 20000` runs for 69 days. Handles stay, files stay below a day's and a few merged ones."""
         rows = soak(tmp_path / "store", 100, keep_days=2, probes=10, every_s=3600.0)
-        assert max(row["handles"] for row in rows[1:]) <= rows[1]["handles"] + 1
+        # the process of all tests opens and closes a few of its own; a leak would be one a round
+        assert max(row["handles"] for row in rows[1:]) < rows[1]["handles"] + 10
         assert max(row["files"] for row in rows) < 24 * 7 + 60
         assert rows[-1]["resident_mib"] < rows[3]["resident_mib"] + 100
 

@@ -118,7 +118,8 @@ def test_attempts_agree_with_the_event_log(seen: Seen) -> None:
     assert set(told) == set(logged) == seen.jobs
     for job in seen.jobs:
         for name, code in (("executing_at", 1), ("ended_at", 5)):
-            assert abs(told[job][name] - events[job, code]) <= SECOND, (job, name)
+            # one tells whole seconds, the other when the event was written, a moment after
+            assert abs(told[job][name] - events[job, code]) < 2 * SECOND, (job, name)
             assert abs(logged[job][name] - events[job, code]) < SECOND / 1000, (job, name)
         assert told[job]["outcome"] == logged[job]["outcome"] == "done"
     jobs, waits = _by_job(seen.store.jobs()), _by_job(derived.waits(seen.store))

@@ -271,10 +271,10 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_input_ends_in_a_sentence(text: str) -> None:
     """Length, depth, control characters and quotes without end: one short printable sentence, in less than a second."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ExpressionError) as caught:
         Expression.parse(text)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     sentence = str(caught.value)
     assert sentence.isprintable()
     assert len(sentence) < 200
