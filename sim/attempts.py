@@ -11,6 +11,8 @@ import pandas as pd
 
 from sim.schema import conform
 
+_ORDER_SLACK = pd.Timedelta(seconds=2)  # both are whole seconds of two daemons
+
 _KEY = ["schedd", "job_id"]
 _SAME_START_S = 1.0  # an epoch's times are whole seconds
 _WITHIN = pd.Timedelta(seconds=_SAME_START_S)
@@ -65,3 +67,23 @@ def _merged(rows: pd.DataFrame) -> pd.DataFrame:
     longest = order.sort_values(["_attempt", "_long"], kind="stable").groupby("_attempt", sort=False)
     best["slot"] = longest["slot"].last()
     return best.reset_index().drop(columns=["_ended", "_exact", "_long"])
+
+
+def ordered(attempts: pd.DataFrame, orders: pd.DataFrame) -> pd.DataFrame:
+    """Attempts that ended because their job was held or removed say so.
+
+    An epoch record is written before the schedd notes the order: it has status 2 and reason 0, like an eviction (seen on
+    25.x). The queue and the history have the time of the order, which lies within the attempt.
+
+    orders : schedd, job_id, status (held | removed), entered_status_at
+    """
+    evicted = attempts[attempts["outcome"] == "evicted"].rename_axis("place").reset_index()
+    both = evicted[["place", "schedd", "job_id", "started_at", "ended_at"]].merge(
+        orders, on=["schedd", "job_id"]
+    )
+    entered = pd.to_datetime(both["entered_status_at"], utc=True)
+    within = (entered >= both["started_at"]) & (entered <= both["ended_at"] + _ORDER_SLACK)
+    told = both[within].sort_values("entered_status_at").drop_duplicates("place").set_index("place")["status"]
+    outcome = attempts["outcome"].copy()
+    outcome[told.index] = told
+    return attempts.assign(outcome=outcome)

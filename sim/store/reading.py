@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim.attempts import reconciled
+from sim.attempts import ordered, reconciled
 from sim.errors import StoreError
 from sim.schema import DTYPES, conform, describe, empty
 from sim.store.files import VanishedError, footer_of, identity, note_broken, source
@@ -32,6 +32,11 @@ LEFT = ("completed", "removed")
 _TRIES = 20  # a reader looks again when compaction took a file away under its hands
 
 Answer = TypeVar("Answer")
+
+_ORDERS = (
+    "SELECT DISTINCT schedd, job_id, status, entered_status_at FROM jobs"
+    " WHERE status IN ('held', 'removed') AND entered_status_at IS NOT NULL"
+)
 
 
 class Record(NamedTuple):
@@ -155,7 +160,8 @@ class Reader:
 
     def attempts(self) -> pd.DataFrame:
         """The attempts, each once, of all that its witnesses told; see `sim.attempts`."""
-        return reconciled(self.read("attempts"))
+        found = reconciled(self.read("attempts"))
+        return ordered(found, self.query(_ORDERS)) if found["outcome"].eq("evicted").any() else found
 
     def cycles(self) -> pd.DataFrame:
         """The negotiation cycles, each once."""

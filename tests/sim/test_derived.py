@@ -204,3 +204,34 @@ def test_shapes_of_real_jobs(shared_data: Path) -> None:
             expected[place] = 7.0
     found = [None if pd.isna(floor) else floor for floor in shapes["capability_floor"]]
     assert found == [None if floor is None else float(floor) for floor in expected]
+
+
+def test_an_attempt_that_was_ended_by_an_order() -> None:
+    """A hold or removal within an attempt ended it; one after it, or of another job, did not."""
+    from sim.attempts import ordered
+
+    start = pd.Timestamp("2026-11-24 12:00", tz="UTC")
+
+    def after(seconds: float) -> pd.Timestamp:
+        return start + pd.Timedelta(seconds=seconds)
+
+    attempts = pd.DataFrame(
+        [
+            ("s", job, after(0), after(60), outcome)
+            for job, outcome in [("1.0", "evicted"), ("2.0", "evicted"), ("3.0", "evicted"), ("4.0", "done")]
+        ],
+        columns=["schedd", "job_id", "started_at", "ended_at", "outcome"],
+    )
+    orders = pd.DataFrame(
+        [
+            ("s", "1.0", "held", after(40)),
+            ("s", "1.0", "removed", after(90)),
+            ("s", "2.0", "removed", after(61)),
+            ("s", "3.0", "removed", after(90)),
+            ("other", "3.0", "held", after(40)),
+            ("s", "4.0", "removed", after(40)),
+        ],
+        columns=["schedd", "job_id", "status", "entered_status_at"],
+    )
+    assert ordered(attempts, orders)["outcome"].tolist() == ["held", "removed", "evicted", "done"]
+    assert ordered(attempts, orders[:0])["outcome"].tolist() == ["evicted"] * 3 + ["done"]
