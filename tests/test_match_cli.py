@@ -11,6 +11,7 @@ import pytest
 
 from dashboard.cli import main
 from sim.classads.ads import Ad, parse_one, read_ads
+from tests.sim import test_hostile as hostile
 from tests.sim.test_analysis import BARE, MIXED, OLD, SLICES, UNIFORM, host
 from tests.sim.test_matching import TITAN
 
@@ -64,9 +65,10 @@ class Run:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
-    def __call__(self, *arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
+    def __call__(self, *arguments: str | Path, stdin: str | bytes = "") -> tuple[int, str, str]:
         self.monkeypatch.setattr(sys, "argv", ["poolscope", *map(str, arguments)])
-        self.monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        sent = stdin if isinstance(stdin, bytes) else stdin.encode()
+        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sent), encoding="utf-8"))
         code = 0
         try:
             main()
@@ -327,3 +329,55 @@ def test_wrong_questions(run: Run, slots: Path, tmp_path: Path, arguments: list[
     code, out, err = run("match", *put)
     assert (code, out) == (2, "")
     assert words.replace("FOLDER", str(tmp_path)) in err
+
+
+HURTFUL = {**{text: ("-", words) for text, words in hostile.EXPRESSIONS.items()}, **{text: ("--submit", words) for text, words in hostile.SUBMIT.items() if "$(Process)\nqueue 999" not in text}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "how"), HURTFUL.items(), ids=lambda part: repr(part)[:30])
+@pytest.mark.parametrize("stream", [True, False], ids=["stdin", "file"])
+def test_hurtful_text_ends_soon(
+    run: Run,
+    slots: Path,
+    tmp_path: Path,
+    text: str,
+    how: tuple[str, str | None],
+    stream: bool,
+) -> None:
+    """A megabyte, brackets, bombs, from standard input and from a file: a sentence or an answer, no traceback."""
+    kind, words = how
+    path = tmp_path / "text"
+    path.write_text(text, encoding="utf-8")
+    read = "-" if stream else str(path)
+    asked = ["--submit", read] if kind == "--submit" else [read if stream else f"@{path}"]
+    with hostile.soon():
+        code, out, err = run("match", *asked, "--slots", slots, stdin=text)
+    assert "Traceback" not in err
+    if words is None or (
+        words == "takes too long" and code == 0
+    ):  # what a bomb costs grows with the machines
+        assert (code, err) == (0, "")
+        return
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert len(err) < 2_000  # the text itself is not told again
+
+
+@pytest.mark.parametrize("command", ["match", "predict"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["("  * 10_000], "column 101"), (["true", "--require-gpus", "[" * 100_000], "column"), (["a" * 100_000], "at most 20,000"),
+        (["true\0"], "column 5"), (["A; B=2"], "column 2"), (["--submit", "-"], "standard input"),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_hurtful_arguments(run: Run, command: str, arguments: list[str], words: str) -> None:
+    """Of predict as of match; bytes that are no text on standard input, too."""
+    with hostile.soon():
+        code, out, err = run(command, *arguments, stdin=b"\xff\xfe" * 500_000)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "Traceback" not in err
+    assert len(err) < 2_000

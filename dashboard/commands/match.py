@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sim.classads.submit import Submission
     from sim.store import Store
 
-_LONGEST = 1_000_000  # of what is read from standard input; the expression's own limit is far below
+_LONGEST = 1_000_000  # of what is read from a file or standard input; the expression's own limit is far below
 
 
 @click.command()
@@ -189,10 +189,14 @@ def _place(error: ExpressionError, expression: str, text: str) -> str:
 
 def _text(expression: str) -> str:
     if expression == "-":
-        return sys.stdin.read(_LONGEST).rstrip()
+        try:
+            return sys.stdin.read(_LONGEST).rstrip()
+        except UnicodeDecodeError as error:
+            raise InputError("standard input: can't be read as text (UnicodeDecodeError)") from error
     if expression.startswith("@"):
         try:
-            return Path(expression[1:]).read_text(encoding="utf-8").rstrip()
+            with Path(expression[1:]).open(encoding="utf-8") as file:
+                return file.read(_LONGEST).rstrip()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{expression[1:]}: can't be read as text ({error.__class__.__name__})"

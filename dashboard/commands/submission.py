@@ -18,7 +18,10 @@ def read_submission(path: Path) -> Submission:
     from sim.classads.submit import LONGEST, Files, read_submit
 
     if str(path) == "-":
-        text = sys.stdin.read(LONGEST + 1)
+        try:
+            text = sys.stdin.read(LONGEST + 1)
+        except UnicodeDecodeError as error:
+            raise InputError("standard input: can't be read as text (UnicodeDecodeError)") from error
         return read_submit(text, where="standard input", environment=os.environ)
     try:
         with path.open(encoding="utf-8") as file:

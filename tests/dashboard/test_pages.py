@@ -222,7 +222,7 @@ def test_outranked_shows_who_comes_first_by_class(tmp_path: Path, settings: Sett
     wanted = "TARGET.GPUs_Capability >= 7.0"
     waiting = synthetic.jobs(n=200).assign(
         snapshot=name, seen_at=at, status="idle", submitter="ann@example", requirements=wanted, request_gpus=1,
-        ad=job_ad(wanted, Request(1, 1, 128, "Capability >= 7.0")), first_started_at=pd.Series(dtype="datetime64[us, UTC]"), started_at=pd.Series(dtype="datetime64[us, UTC]"),
+        ad=job_ad(wanted, Request(1, 1, 128, "Capability >= 7.0")), first_started_at=None, started_at=None,
     )  # fmt: skip
     frames["jobs"] = conform(waiting, "jobs")
     frames["priorities"] = conform(
