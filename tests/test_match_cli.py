@@ -331,7 +331,7 @@ def test_wrong_questions(run: Run, slots: Path, tmp_path: Path, arguments: list[
     assert words.replace("FOLDER", str(tmp_path)) in err
 
 
-HURTFUL = {**{text: ("-", words) for text, words in hostile.EXPRESSIONS.items()}, **{text: ("--submit", words) for text, words in hostile.SUBMIT.items() if "$(Process)\nqueue 999" not in text}}  # fmt: skip
+HURTFUL = {**{text: ("-", words) for text, words in hostile.EXPRESSIONS.items()}, **{text: ("--submit", words) for text, words in hostile.SUBMIT.items()}}  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "how"), HURTFUL.items(), ids=lambda part: repr(part)[:30])
@@ -381,3 +381,13 @@ def test_hurtful_arguments(run: Run, command: str, arguments: list[str], words: 
     assert words in err
     assert "Traceback" not in err
     assert len(err) < 2_000
+
+
+def test_many_kinds_of_job_are_answered_by_the_most_frequent(run: Run, slots: Path) -> None:
+    text = "request_memory = $(item)\nqueue item in (1024 2048 2048 3072)\n"
+    code, out, err = run("match", "--submit", "-", "--kinds", "2", "--slots", slots, "--json", stdin=text)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert [shape["jobs"] for shape in told["shapes"]] == [1, 2]
+    assert told["jobs"] == 4
+    assert "3 kinds of job, the 2 with the most jobs are answered" in told["notes"][-1]["reason"]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dashboard.commands.match_words import in_words, queue_in_words
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json
-from dashboard.commands.submission import not_followed, notes_of, read_submission
+from dashboard.commands.submission import kinds_option, not_followed, notes_of, read_submission, shapes_of
 from sim.errors import ExpressionError, InputError
 from sim.units import parse_size
 
@@ -49,6 +49,7 @@ _LONGEST = 1_000_000  # of what is read from a file or standard input; the expre
 @click.option(
     "--submitter", default="", help="Whose job it is, for who comes first; a newcomer's by default."
 )
+@kinds_option(100)
 @click.option("--names", is_flag=True, help="Say by name who comes first and who waits.")
 @shared
 def match(
@@ -64,6 +65,7 @@ def match(
     submitter: str,
     names: bool,
     ladders: bool,
+    kinds: int,
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -103,10 +105,10 @@ def match(
         return
     if submission is not None:
         answers = []
-        for shape, count in submission.shapes():
-            answers.append(
-                (analyse(shape.description, pool, queue=queue, submitter=submitter, with_names=names), count)
-            )
+        submission, shapes = shapes_of(submission, kinds)
+        for description, count in shapes:
+            found = analyse(description, pool, queue=queue, submitter=submitter, with_names=names)
+            answers.append((found, count))
         _tell_submission(submission, answers, ladders=ladders, as_json=wants_json(as_json))
         return
     if job and store is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json, workers_option
-from dashboard.commands.submission import not_followed, notes_of, read_submission
+from dashboard.commands.submission import kinds_option, not_followed, notes_of, read_submission, shapes_of
 from sim.classads.request import Request
 from sim.errors import InputError
 from sim.units import format_duration, parse_size
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     "--futures", default=100, show_default=True, type=click.IntRange(20, 10_000), help="Futures to draw."
 )
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="The first seed.")
+@kinds_option(12)
 @workers_option
 @shared
 def predict(
@@ -51,6 +52,7 @@ def predict(
     submitter: str | None,
     futures: int,
     seed: int,
+    kinds: int,
     workers: int | None,
     data: Path | None,
     as_json: bool,
@@ -70,7 +72,7 @@ def predict(
         )
     if submit is not None:
         submission = read_submission(submit)
-        shapes = [(shape.description, count) for shape, count in submission.shapes()]
+        submission, shapes = shapes_of(submission, kinds)
     else:
         request = Request(gpus, cpus, parse_size(memory), require_gpus)
         shapes, submission = [(request.describe(expression or ""), 1)], None
