@@ -175,7 +175,8 @@ def _totals(now: Facts, past: Sequence[Facts | None], data: Data) -> list[Any]:
     if len(known) == MEDIAN_OF:
         columns.append(Column("median", f"Median of {MEDIAN_OF} before", number=True))
     n = int(now.numbers["gpu_jobs"] or 0)
-    told = [Table("totals", "Totals", pd.DataFrame(rows), columns)]
+    beside = "The period beside the one before" if past and past[0] is not None else "The period in figures"
+    told = [Table("totals", beside, pd.DataFrame(rows), columns)]
     notes = [Note(_covered(now, data), quiet=True)]
     if n < FEW:
         notes.append(
