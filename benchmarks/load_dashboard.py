@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import Request, sync_playwright
+from playwright.sync_api import Browser, Request, sync_playwright
 
 from tests import needs
 from tests.browser.watch import FLAGS
@@ -90,31 +90,27 @@ def ask(port: int, click: Click) -> tuple[int, float]:
         connection.close()
 
 
-def record(port: int) -> list[list[Click]]:
+def record(browser: Browser, port: int) -> list[list[Click]]:
     """What a browser asks on each page, without files that it keeps."""
     found = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=needs.chromium(), args=FLAGS)
-        context = browser.new_context()  # one cache for all pages
-        context.set_default_timeout(1000 * PATIENCE_S)
-        for path in PAGES:
-            clicks: list[Click] = [("GET", path, "")]
-            page = context.new_page()
+    context = browser.new_context()  # one cache for all pages
+    context.set_default_timeout(1000 * PATIENCE_S)
+    for path in PAGES:
+        clicks: list[Click] = [("GET", path, "")]
+        page = context.new_page()
 
-            def keep(request: Request, kept: list[Click] = clicks) -> None:
-                if request.method == "POST" and request.post_data:
-                    kept.append(
-                        ("POST", "/_dash-update-component", json.dumps(json.loads(request.post_data)))
-                    )
+        def keep(request: Request, kept: list[Click] = clicks) -> None:
+            if request.method == "POST" and request.post_data:
+                kept.append(("POST", "/_dash-update-component", json.dumps(json.loads(request.post_data))))
 
-            page.on("request", keep)
-            page.goto(f"http://127.0.0.1:{port}{path}")
-            page.wait_for_selector("h1")
-            page.wait_for_load_state("networkidle")
-            page.wait_for_function("() => !document.querySelector('[data-dash-is-loading]')")
-            page.close()
-            found.append(clicks)
-        browser.close()
+        page.on("request", keep)
+        page.goto(f"http://127.0.0.1:{port}{path}")
+        page.wait_for_selector("h1")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_function("() => !document.querySelector('[data-dash-is-loading]')")
+        page.close()
+        found.append(clicks)
+    context.close()
     return found
 
 
@@ -160,7 +156,10 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=20)
     chosen = parser.parse_args()
     with served() as port:
-        pages = record(port)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=needs.chromium(), args=FLAGS)
+            pages = record(browser, port)
+            browser.close()
         warm(port, pages)
         alone, failed_alone = use(port, pages, users=1, seconds=min(60.0, chosen.seconds / 5))
         many, failed = use(port, pages, users=chosen.users, seconds=chosen.seconds)

@@ -6,15 +6,16 @@ How long they wait is measured by `benchmarks/load_dashboard.py`, which runs for
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Browser
 
 from benchmarks.load_dashboard import record, served, use, warm
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_twenty_users_get_no_error(chromium: str) -> None:
+def test_twenty_users_get_no_error(browser: Browser) -> None:
     with served() as port:
-        pages = record(port)
+        pages = record(browser, port)
         assert all(any(method == "POST" for method, _, _ in clicks) for clicks in pages)
         # Twenty that come while both processes still load the store would measure that, on a busy machine for minutes.
         warm(port, pages)
