@@ -52,6 +52,21 @@ STEADY = frozenset(
 )
 
 
+#: Name, path, title and module of each page; registered by hand, as pages found in a folder can't be imported by tests.
+PAGES = (
+    ("pool", "/", "Pool", pool),
+    ("waits", "/waits", "Waits", waits),
+    ("requirements", "/requirements", "Requirements", requirements),
+    ("inventory", "/inventory", "Inventory", inventory),
+    ("scenarios", "/scenarios", "Scenarios", scenarios),
+    ("containers", "/containers", "Containers", containers),
+    ("runs", "/runs", "Runs", runs),
+    ("run", "/runs/<name>", "Run", run),
+    ("reports", "/reports", "Reports", reports),
+    ("about", "/about", "About the numbers", about),
+)
+
+
 def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     """Make the dashboard over `data`.
 
@@ -79,46 +94,9 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     app.index_string = PAGE.replace("EARLY", app.get_asset_url("early.js")).replace(
         "ICON", app.get_asset_url("logo.svg")
     )
-    dash.register_page("pool", path="/", name="Pool", title="Pool · poolscope", layout=pool.layout)
-    dash.register_page("waits", path="/waits", name="Waits", title="Waits · poolscope", layout=waits.layout)
-    dash.register_page(
-        "requirements",
-        path="/requirements",
-        name="Requirements",
-        title="Requirements · poolscope",
-        layout=requirements.layout,
-    )
-    dash.register_page(
-        "inventory",
-        path="/inventory",
-        name="Inventory",
-        title="Inventory · poolscope",
-        layout=inventory.layout,
-    )
-    dash.register_page(
-        "scenarios",
-        path="/scenarios",
-        name="Scenarios",
-        title="Scenarios · poolscope",
-        layout=scenarios.layout,
-    )
-    dash.register_page(
-        "containers",
-        path="/containers",
-        name="Containers",
-        title="Containers · poolscope",
-        layout=containers.layout,
-    )
-    dash.register_page("runs", path="/runs", name="Runs", title="Runs · poolscope", layout=runs.layout)
-    dash.register_page(
-        "run", path_template="/runs/<name>", name="Run", title="Run · poolscope", layout=run.layout
-    )
-    dash.register_page(
-        "reports", path="/reports", name="Reports", title="Reports · poolscope", layout=reports.layout
-    )
-    dash.register_page(
-        "about", path="/about", name="About", title="About the numbers · poolscope", layout=about.layout
-    )
+    for name, path, title, module in PAGES:
+        place = {"path_template": path} if "<" in path else {"path": path}
+        dash.register_page(name, **place, name=title, title=f"{title} · poolscope", layout=module.layout)
     dash.register_page("not_found_404", path="/404", title="Not found · poolscope", layout=not_found)
     app.layout = shell.layout()
     shell.register(app, data)

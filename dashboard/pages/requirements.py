@@ -251,6 +251,11 @@ def _register_files(app: Dash, data: Data) -> None:
         except InputError as error:
             return no_update, notice("This file can't be read", str(error), colour="yellow")
 
+    def written(asked: Any, search: Any) -> str:
+        question = Question.held(asked)
+        request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
+        return file_to_give(pinned(data, search), question.expression, request)
+
     @app.callback(
         Output("req-file", "data"),
         Input("req-give", "n_clicks"),
@@ -261,12 +266,7 @@ def _register_files(app: Dash, data: Data) -> None:
     def give_file(clicks: Any, asked: Any, search: Any) -> Any:
         if not clicks or not asked:
             return no_update
-        question = Question.held(asked)
-        request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
-        return {
-            "content": file_to_give(pinned(data, search), question.expression, request),
-            "filename": "poolscope.sub",
-        }
+        return {"content": written(asked, search), "filename": "poolscope.sub"}
 
     @app.callback(
         Output("req-lines", "data"),
@@ -278,10 +278,8 @@ def _register_files(app: Dash, data: Data) -> None:
     def give_lines(clicks: Any, asked: Any, search: Any) -> Any:
         if not clicks or not asked:
             return no_update
-        question = Question.held(asked)
-        request = Request(gpus=question.gpus, cpus=question.cpus, memory_mib=question.memory_mib)
         # The count makes it news to the browser when the same is copied again.
-        return {"text": file_to_give(pinned(data, search), question.expression, request), "n": clicks}
+        return {"text": written(asked, search), "n": clicks}
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "copyLines"),
