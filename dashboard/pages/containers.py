@@ -18,7 +18,6 @@ from dashboard.data import Data
 from dashboard.figures import containers as figures
 from dashboard.figures.labels import count, moment, seconds, span
 from dashboard.figures.theme import Scheme, blank
-from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.pages.window import PAST, pinned
@@ -115,14 +114,8 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         here = pinned(data, search)
         if ctx.triggered_id == "containers-ask" and here is not data:
             raise InputError(PAST)
-        spec = strategies_spec(here)
-        entry = runs.find(spec)
-        if ctx.triggered_id == "containers-cancel" and cancel and entry is not None:
-            runs.cancel(entry.id, by=runner().cancels_as)
-            entry = runs.find(spec)
-        elif ctx.triggered_id == "containers-ask" and ask:
-            entry = runs.ask(spec, owner=runner().name)
-        return progressing.standing(entry, runs, ask=ASK, now=time.time())
+        button = ctx.triggered_id if ask or cancel else None
+        return progressing.press(button, strategies_spec(here), runs, ask=ASK, now=time.time())
 
     @app.callback(
         *_chart("containers-strategies"),

@@ -9,6 +9,7 @@ from dash import Input, Output, dcc, html
 
 from dashboard import spec as specs
 from dashboard.components import progress
+from dashboard.identity import runner
 from dashboard.runs import Entry, Runs
 from sim.units import format_duration
 
@@ -65,6 +66,25 @@ def inputs(name: str) -> list[Input]:
         Input(f"{name}-ask", "n_clicks"),
         Input(f"{name}-cancel", "n_clicks"),
     ]
+
+
+def press(button: object, spec: specs.Spec, runs: Runs, *, ask: str, now: float) -> Panel:
+    """Do what the pressed button says to a question's run, and show the run there is then.
+
+    Parameters
+    ----------
+    button : the id of what was pressed, such as `waits-ask` or `waits-cancel`; anything else only looks
+    ask : label of the button that asks for the run
+    now : the clock [s]
+    """
+    what = str(button).rpartition("-")[2]
+    entry = runs.find(spec)
+    if what == "cancel" and entry is not None:
+        runs.cancel(entry.id, by=runner().cancels_as)
+        entry = runs.find(spec)
+    elif what == "ask":
+        entry = runs.ask(spec, owner=runner().name)
+    return standing(entry, runs, ask=ask, now=now)
 
 
 def standing(entry: Entry | None, runs: Runs, *, ask: str, now: float) -> Panel:

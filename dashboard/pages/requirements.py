@@ -10,7 +10,6 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, 
 
 from dashboard.components import aria, chart_card, notice, page, scheme_of
 from dashboard.data import Data
-from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages.progressing import Panel
 from dashboard.pages.requirements_answer import Shown, show_answer
@@ -18,7 +17,7 @@ from dashboard.pages.requirements_beside import side_by_side
 from dashboard.pages.requirements_state import LADDERS, LONGEST, MOST, Question, read_memory
 from dashboard.pages.requirements_submit import MOST_BYTES, file_to_give, read_dropped
 from dashboard.pages.window import PAST, pinned
-from dashboard.runs import Entry, Runs
+from dashboard.runs import Runs
 from dashboard.spec import probe_spec
 from sim.analysis import Request
 from sim.analysis.rungs import rungs_to_ask
@@ -361,11 +360,5 @@ def run_spec(data: Data, question: Question) -> dict[str, Any]:
 
 def step(data: Data, runs: Runs, question: Question, *, by: Any, clicked: bool, cancel: bool) -> Panel:
     """Ask for, cancel or look at the probe run of a question."""
-    spec = run_spec(data, question)
-    entry: Entry | None = runs.find(spec)
-    if by == "req-cancel" and cancel and entry is not None:
-        runs.cancel(entry.id, by=runner().cancels_as)
-        entry = runs.find(spec)
-    elif by == "req-ask" and clicked:
-        entry = runs.ask(spec, owner=runner().name)
-    return progressing.standing(entry, runs, ask=ASK, now=time.time())
+    button = by if clicked or cancel else None
+    return progressing.press(button, run_spec(data, question), runs, ask=ASK, now=time.time())

@@ -18,7 +18,6 @@ from dashboard.data import Data, Window
 from dashboard.figures import waits as figures
 from dashboard.figures.labels import count, seconds, span
 from dashboard.figures.theme import Scheme, blank
-from dashboard.identity import runner
 from dashboard.pages import progressing
 from dashboard.pages import window as windows
 from dashboard.pages.progressing import Panel
@@ -101,14 +100,8 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
 
     @app.callback(*progressing.outputs("waits"), *progressing.inputs("waits"))
     def follow(_ticks: int | None, ask: int | None, cancel: int | None) -> Panel:
-        spec = replay_spec(data)
-        entry = runs.find(spec)
-        if ctx.triggered_id == "waits-cancel" and cancel and entry is not None:
-            runs.cancel(entry.id, by=runner().cancels_as)
-            entry = runs.find(spec)
-        elif ctx.triggered_id == "waits-ask" and ask:
-            entry = runs.ask(spec, owner=runner().name)
-        return progressing.standing(entry, runs, ask=ASK, now=time.time())
+        button = ctx.triggered_id if ask or cancel else None
+        return progressing.press(button, replay_spec(data), runs, ask=ASK, now=time.time())
 
     @app.callback(
         Output("waits-started-graph", "figure"),
