@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, tee
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 
 Events = Generator[simpy.Event, Any, None]
-NO_ROUND = Round(FOREVER, reschedule=False)
+NO_ROUND = Round(FOREVER, reschedule=False, counted=sys.maxsize)
 GROUP_ROUNDS = 3  # GROUP_QUOTA_MAX_ALLOCATION_ROUNDS
 
 
@@ -291,11 +292,11 @@ class Pool:
         """Take in the jobs submitted until now, and the rounds in which the schedd sent submitter ads."""
         times = self._times
         while True:
-            round_s = self._round.at_s
+            round_s, _, counted = self._round
             place = self._next
-            if times[place] <= now and times[place] <= round_s:
-                arrivals, last = self._arrivals, min(now, round_s)
-                while times[place] <= last:
+            if place < counted and times[place] <= now:
+                arrivals = self._arrivals
+                while place < counted and times[place] <= now:
                     job = arrivals[place]
                     queue = job.queue
                     queue.push(job.place)

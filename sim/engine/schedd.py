@@ -21,10 +21,12 @@ class Round(NamedTuple):
     """A round in which the schedd counts its jobs and sends submitter ads.
 
     reschedule : it also asks for a negotiation cycle, as there are new submissions
+    counted : how many submissions came before it
     """
 
     at_s: float
     reschedule: bool
+    counted: int
 
 
 def rounds(
@@ -50,41 +52,50 @@ def rounds(
 
     The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
     it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires. The jobs of one
-    transaction come at once.
+    transaction come at once. A submission that wakes the schedd after the timer's second lets the timer fire first, so the
+    round doesn't count it: DaemonCore serves timers before sockets (`DaemonCore::Driver`).
 
     Examples
     --------
     >>> from itertools import islice
     >>> [tuple(one) for one in islice(rounds([1.0, 2.5, 2.75, float("inf")], 300, 5), 3)]
-    [(1.0, True), (6.75, True), (307.75, False)]
+    [(1.0, True, 1), (6.75, True, 3), (307.75, False, 3)]
     """
 
     def nearest(interval: float) -> float:
         return math.floor(last + phase + interval + 0.5) - phase
 
-    due = FOREVER if last == -FOREVER else nearest(interval_s) + (last + phase) % 1
+    def fires(second: float, woken: float) -> float:
+        return second + (woken + phase) % 1
+
+    timer = FOREVER if last == -FOREVER else nearest(interval_s)
+    due = FOREVER if last == -FOREVER else fires(timer, last)
     if asked is not None:
-        due = max(asked, nearest(min_interval_s) + (asked + phase) % 1)
+        timer = nearest(min_interval_s)
+        due = max(asked, fires(timer, asked))
     while True:
         submitted = submissions[place]
-        place += 1
-        while due < submitted:
-            yield Round(due, fresh)
-            last, fresh = due, False
-            due = nearest(interval_s) + (last + phase) % 1
+        while timer <= submitted < FOREVER or due < submitted:
+            last = min(due, submitted)
+            yield Round(last, fresh, place)
+            fresh, timer = False, nearest(interval_s)
+            due = fires(timer, last)
         if submitted == FOREVER:
             return
+        place += 1
         soonest = -FOREVER if last == -FOREVER else nearest(min_interval_s)
         if submitted >= soonest:
             whole = submitted + COMMIT_S
             while submissions[place] <= whole:
                 submitted = submissions[place]
                 place += 1
-            yield Round(submitted, True)
+            yield Round(submitted, True, place)
             last, fresh = submitted, False
-            due = nearest(interval_s) + (last + phase) % 1
+            timer = nearest(interval_s)
+            due = fires(timer, last)
         else:
-            due, fresh = soonest + (submitted + phase) % 1, True
+            timer, fresh = soonest, True
+            due = fires(timer, submitted)
 
 
 def next_cycle(

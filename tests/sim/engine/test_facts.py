@@ -168,7 +168,7 @@ def test_jobs_of_a_killed_machine_come_back_after_the_lease() -> None:
 
 def test_a_submission_brings_the_cycle_forward() -> None:
     """RESCHEDULE: with interval 60 and delay 20 cycles run every 20 s while jobs arrive (real-pool facts §7.2)."""
-    made = Made().machine("m", slot_text(cpus=64))
+    made = Made(claim_worklife=0).machine("m", slot_text(cpus=64))
     for second in range(0, 600, 5):
         made.jobs("a", 1, at=second, run=5)
     starts = [cycle[0] for cycle in made.run(until=600).recorder.cycles]

@@ -191,6 +191,15 @@ class TestTimers:
         found = list(itertools.islice(rounds([0.25, 3.5, FOREVER], 300, 5, last=-100.0), 2))
         assert [(one.at_s, one.reschedule) for one in found] == [(0.25, True), (5.5, True)]
 
+    def test_timers_go_before_sockets(self) -> None:
+        """The submission that wakes the schedd after the timer's second isn't in the round that the timer then makes.
+
+        DaemonCore serves due timers before sockets. In the recorded pool w1 the jobs submitted 5.4 s after a round that
+        others awaited were not in its ad, in all three runs (0.25 + 5 s is 5 in whole seconds; the timer was to fire at 5.9).
+        """
+        found = list(itertools.islice(rounds([0.25, 0.9, 5.5, FOREVER], 300, 5, last=-100.0), 3))
+        assert [tuple(one) for one in found] == [(0.25, True, 1), (5.5, True, 2), (11.5, True, 3)]
+
     def test_a_job_whose_ad_has_not_been_sent_misses_the_cycle(self) -> None:
         """Its submitter was advertised without idle jobs a moment before."""
         fixed: dict[str, object] = {"first_cycle": 10, "reschedule": False, "schedd_interval": 300}
