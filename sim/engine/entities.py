@@ -21,7 +21,7 @@ class Job:
     Parameters
     ----------
     row : its place in the jobs frame
-    order : its place in the schedd's job order
+    order : what the schedd sorts by; its `place` in that order replaces it as the run begins
     cluster : its autocluster
     submitted_s, run_s : when it comes and how long its program runs [s]
     removed_s : when its user takes it away; infinity if never
@@ -42,7 +42,6 @@ class Job:
         "removed_s",
         "row",
         "run_s",
-        "starts",
         "submitted_s",
     )
 
@@ -69,7 +68,6 @@ class Job:
         self.checkpoint_s = checkpoint_s
         self.limit_s = limit_s
         self.done_s = 0.0
-        self.starts = 0
         self.place = 0
         self.claim: Claim | None = None
 

@@ -93,7 +93,7 @@ class Pool:
 
     def __init__(
         self,
-        jobs: Sequence[tuple[Job, str]],
+        jobs: Iterable[tuple[Job, str]],
         sessions: Sequence[Session],
         *,
         matcher: Matcher,
@@ -137,7 +137,7 @@ class Pool:
             Group(name, told.quota, told.dynamic, told.accept_surplus, told.autoregroup)
             for name, told in policy.groups.items()
         ]
-        self.unfinished = len(jobs)
+        self.unfinished = 0
         self._ghosts = sorted(ghosts, key=lambda ghost: -ghost.at_s)  # the next one last
         self._asking: list[Ghost] = []
         self._priorities = dict(priorities or {})
@@ -156,9 +156,12 @@ class Pool:
         self._ahead = 0
         self._limited = False
         self._claims = 0
+        self._places: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.preempts = policy.consider_preemption and policy.preemption_requirements.lower() != "false"
-        self._jobs = self._in_order([*jobs, *((job, name) for job, name, _ in running)])
-        self._arrivals = sorted((job for job, _ in jobs), key=_submitted)
+        self._arrivals = [self._known(job, name) for job, name in jobs]
+        self._jobs = self._in_order([*self._arrivals, *(self._known(job, name) for job, name, _ in running)])
+        self.unfinished = len(self._arrivals)
+        self._arrivals.sort(key=_submitted)
         self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
         self._next = 0
         self._rounds = rounds(
@@ -176,16 +179,23 @@ class Pool:
         """How many of the running jobs found no room where they were said to run; they are left out."""
         self.env.process(self._negotiate())
 
-    def _in_order(self, jobs: Sequence[tuple[Job, str]]) -> list[Job]:
-        """The jobs in the schedd's order; each learns its place and its queue."""
-        ordered = sorted(jobs, key=_order)
-        for place, (job, name) in enumerate(ordered):
+    def _known(self, job: Job, name: str) -> Job:
+        """A job that knows its submitter's queue."""
+        job.queue = self.submitter(name).queue(job.cluster)
+        return job
+
+    def _in_order(self, jobs: list[Job]) -> list[Job]:
+        """The jobs in the schedd's order; each learns its place, and submitters stand in the order of their first jobs."""
+        jobs.sort(key=_order)
+        for place, job in enumerate(jobs):
+            del job.order  # its place tells as much
             job.place = place
-            job.queue = self.submitter(name).queue(job.cluster)
             self._limited |= bool(job.cluster.limits)
             if job.removed_s < FOREVER:
                 self._at(job.removed_s, lambda job=job: self._remove(job))  # type: ignore[misc]
-        return [job for job, _ in ordered]
+        people = dict.fromkeys(job.queue.person for job in jobs)
+        self.submitters = {person.name: person for person in people}
+        return jobs
 
     # --- running
 
@@ -438,7 +448,6 @@ class Pool:
                 continue
             if claim.active_s > cut_s:
                 self.recorder.undo(claim.attempt, self.env.now)
-                job.starts -= 1
             else:
                 self._save(job, claim, cut_s)
                 self.recorder.end(claim.attempt, self.env.now, outcome)
@@ -584,7 +593,7 @@ class Pool:
         self._fill()
         if cycle.satisfied and self.policy.update_when_satisfied:
             self._ask_round(now)
-        self.recorder.cycles.append((now, cycle))
+        self.recorder.cycle_log.add(now, cycle)
         if not cycle.matched:
             self._check_stalled()
 
@@ -828,6 +837,7 @@ class Pool:
             else:
                 places = tuple([free[pick] for pick in picks])
                 machine.free = [place for place in free if place not in places]
+            places = self._places.setdefault(places, places)  # many claims, few combinations
         machine.state = carving.rest
         machine.slots_made += 1
         number = self._claims = self._claims + 1
@@ -857,7 +867,6 @@ class Pool:
         active = claim.active_s = now + delay_s
         claim.serial += 1
         job.claim = claim
-        job.starts += 1
         self._busy += 1
         executing = active + policy.image_start
         if self.delivery is None:
@@ -1151,8 +1160,8 @@ def _rank(pair: tuple[tuple[float, float, float], Machine]) -> tuple[float, floa
     return pair[0]
 
 
-def _order(pair: tuple[Job, str]) -> tuple[float, int, int]:
-    return pair[0].order
+def _order(job: Job) -> tuple[float, int, int]:
+    return job.order
 
 
 def _submitted(job: Job) -> float:
