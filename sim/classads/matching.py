@@ -15,7 +15,7 @@ An ad is judged at a given time: ``time()`` in it is replaced by an attribute th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -65,8 +65,9 @@ class Remainder(NamedTuple):
     devices: tuple[int, ...]
 
 
-class _Names(NamedTuple):
-    """The attributes of an ad, and what those that hold expressions read; all in lower case."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Names:
+    """The attributes of an ad, and what those that hold expressions read; all in lower case. Ads that agree in it share it."""
 
     held: frozenset[str]
     reads: Mapping[str, tuple[Reference, ...]]
@@ -87,6 +88,8 @@ class Autocluster:
     cpus, memory_mib, disk_mib, gpus : what one of them asks [1, MiB, MiB, 1]
     picky : it has a RequireGPUs that is counted over AvailableGPUs
     fixed : its Requirements without the arithmetic clauses, evaluated against the slot as a whole
+    rank : its Rank where that reads nothing, and so is the same of every slot
+    verdicts : by kind, whether both sides agree, where nothing varying is read
     """
 
     id: int
@@ -99,11 +102,16 @@ class Autocluster:
     picky: bool
     limits: str
     names: _Names
+    rank: float | None
+    verdicts: dict[int, bool] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
 class Kind:
-    """Slots that no job can tell apart but by what is left of them; `devices` are the kinds of all its devices."""
+    """Slots that no job can tell apart but by what is left of them; `devices` are the kinds of all its devices.
+
+    rank : its RANK where that reads nothing, and so is the same of every job
+    """
 
     id: int
     ad: classad2.ClassAd
@@ -111,6 +119,7 @@ class Kind:
     devices: tuple[int, ...]
     partitionable: bool
     names: _Names
+    rank: float | None
     flat: dict[str, dict[int, object]] = field(default_factory=dict)
 
 
@@ -281,7 +290,8 @@ class Matcher:
             for ad in self._job_ads.values()
             for reference in _references_of(_written(ad, "RequireGPUs"))
         }
-        self._pairs: dict[tuple[int, int], _Reads] = {}
+        self._names: dict[tuple[object, ...], _Names] = {}
+        self._pairs: dict[tuple[_Names, _Names], _Reads] = {}
         self._clusters: dict[tuple[str, ...], Autocluster] = {}
         self._kinds: dict[tuple[str, ...], Kind] = {}
         self._by_job_text: dict[str, Autocluster] = {}
@@ -290,9 +300,9 @@ class Matcher:
         self._device_samples: list[classad2.ClassAd | None] = []
         self._memo: dict[tuple[object, ...], bool] = {}
         self._device_memo: dict[tuple[int, int], bool] = {}
+        self._enough_memo: dict[tuple[int, tuple[int, ...]], bool] = {}
         self._rank_reads: dict[tuple[int, int], bool] = {}
         self._rank_memo: dict[tuple[object, ...], float] = {}
-        self._constant_ranks: dict[int, float | None] = {}
         self.evaluations = 0
 
     def autocluster(self, text: str) -> Autocluster:
@@ -301,7 +311,7 @@ class Matcher:
             ad = self._job_ads[text]
             key = tuple(_written(ad, name) for name in self._job_reads)
             if key not in self._clusters:
-                self._clusters[key] = _autocluster(len(self._clusters), ad)
+                self._clusters[key] = _autocluster(len(self._clusters), ad, self._shared)
             self._by_job_text[text] = self._clusters[key]
         return self._by_job_text[text]
 
@@ -318,10 +328,14 @@ class Matcher:
             key = (*(_written(ad, name) for name in self._slot_reads), repr(kinds))
             if key not in self._kinds:
                 self._kinds[key] = _kind(
-                    len(self._kinds), ad, kinds, self._device_samples, catalogs=self._catalogs
+                    len(self._kinds), ad, kinds, self._device_samples, self._shared, catalogs=self._catalogs
                 )
             self._by_slot_text[text] = self._kinds[key]
         return self._by_slot_text[text], kinds
+
+    def _shared(self, names: _Names) -> _Names:
+        """The first of those that are equal, so that what a pair of them reads is found once."""
+        return self._names.setdefault((names.held, *sorted(names.reads.items())), names)
 
     def _device_kind(self, ad: classad2.ClassAd | None) -> int:
         if ad is None:
@@ -361,13 +375,18 @@ class Matcher:
         self.evaluations += 1
         return agree(slot, job)
 
-    def enough_devices(self, cluster: Autocluster, devices: Sequence[int]) -> bool:
+    def enough_devices(self, cluster: Autocluster, devices: tuple[int, ...]) -> bool:
         """Tell whether the free devices, given by kind, include as many suitable ones as the job asks."""
         if not cluster.gpus:
             return True
         if not cluster.picky:
             return len(devices) >= cluster.gpus
-        return sum(self.device_suits(cluster, device) for device in devices) >= cluster.gpus
+        key = (cluster.id, devices)
+        found = self._enough_memo.get(key)
+        if found is None:
+            suitable = sum(self.device_suits(cluster, device) for device in devices)
+            found = self._enough_memo[key] = suitable >= cluster.gpus
+        return found
 
     def fits(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether a partitionable or static slot with `left` free takes such a job at time `now` [s, Unix]."""
@@ -375,27 +394,33 @@ class Matcher:
             0 < left.cpus >= cluster.cpus
             and 0 < left.memory_mib >= cluster.memory_mib
             and 0 < left.disk_mib >= cluster.disk_mib
-            and self.enough_devices(cluster, left.devices)
+            and (not cluster.gpus or self.enough_devices(cluster, left.devices))
             and self.agrees(cluster, kind, left, now)
         )
 
     def agrees(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether both sides' expressions hold, the arithmetic on free resources left aside."""
+        verdict = cluster.verdicts.get(kind.id)
+        if verdict is not None:
+            return verdict
         reads = self._reads(cluster, kind)
+        if not (reads.remainder or reads.time):
+            verdict = cluster.verdicts[kind.id] = self._evaluate(cluster, kind.fixed, now)
+            return verdict
         key = (cluster.id, kind.id, left if reads.remainder else None, now if reads.time else None)
         found = self._memo.get(key)
         if found is None:
-            slot, job = kind.fixed, cluster.fixed
-            if reads.remainder:
-                slot = self.slot_ad(kind, left, whole=False)
-            slot[NOW] = now
-            job[NOW] = now
-            self.evaluations += 1
-            found = self._remember(key, found=agree(slot, job))
+            slot = self.slot_ad(kind, left, whole=False) if reads.remainder else kind.fixed
+            found = self._remember(key, found=self._evaluate(cluster, slot, now))
         return found
 
+    def _evaluate(self, cluster: Autocluster, slot: classad2.ClassAd, now: float) -> bool:
+        slot[NOW] = cluster.fixed[NOW] = now
+        self.evaluations += 1
+        return agree(slot, cluster.fixed)
+
     def _reads(self, cluster: Autocluster, kind: Kind) -> _Reads:
-        pair = (cluster.id, kind.id)
+        pair = (cluster.names, kind.names)
         found = self._pairs.get(pair)
         if found is None:
             begin = ((False, "requirements"), (True, "requirements"))
@@ -449,11 +474,7 @@ class Matcher:
         key = (cluster.id, kind.id, size_read, now if reads.time else None, "dynamic")
         found = self._memo.get(key)
         if found is None:
-            slot = self.dynamic_ad(kind, size)
-            slot[NOW] = now
-            cluster.fixed[NOW] = now
-            self.evaluations += 1
-            found = self._remember(key, found=agree(slot, cluster.fixed))
+            found = self._remember(key, found=self._evaluate(cluster, self.dynamic_ad(kind, size), now))
         return found
 
     def dynamic_ad(self, kind: Kind, size: Remainder) -> classad2.ClassAd:
@@ -474,11 +495,13 @@ class Matcher:
 
     def reads_time(self, cluster: Autocluster, kind: Kind) -> bool:
         """Whether either side's Requirements read the time."""
+        if kind.id in cluster.verdicts:
+            return False
         return self._reads(cluster, kind).time
 
     def prefers(self, kind: Kind) -> bool:
         """Whether the startd's RANK can tell one job from another."""
-        return bool(_references_of(_written(kind.ad, "Rank")))
+        return kind.rank is None
 
     def preempts(
         self,
@@ -518,11 +541,8 @@ class Matcher:
 
     def rank(self, cluster: Autocluster, kind: Kind, left: Remainder) -> float:
         """The job's Rank of such a slot; anything but a number counts as 0."""
-        if cluster.id not in self._constant_ranks:
-            constant = not _references_of(_written(cluster.ad, "Rank"))
-            self._constant_ranks[cluster.id] = _rank(cluster.ad, cluster.ad) if constant else None
-        if (told := self._constant_ranks[cluster.id]) is not None:
-            return told
+        if cluster.rank is not None:
+            return cluster.rank
         pair = (cluster.id, kind.id)
         if pair not in self._rank_reads:
             reads = _reads(_names(cluster.ad), _names(kind.ad), (False, "rank"))
@@ -535,6 +555,8 @@ class Matcher:
 
     def slot_rank(self, cluster: Autocluster, kind: Kind) -> float:
         """The startd's RANK of such a job; anything but a number counts as 0."""
+        if kind.rank is not None:
+            return kind.rank
         key = ("slot", cluster.id, kind.id)
         if key not in self._rank_memo:
             self._rank_memo[key] = _rank(kind.ad, cluster.ad)
@@ -549,6 +571,11 @@ def _rank(ranking: classad2.ClassAd, ranked: classad2.ClassAd) -> float:
     return as_number(value) or float(value is True)
 
 
+def _constant_rank(ad: classad2.ClassAd) -> float | None:
+    """The Rank of an ad where it reads nothing."""
+    return None if _references_of(_written(ad, "Rank")) else _rank(ad, ad)
+
+
 def _whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
@@ -557,7 +584,7 @@ def _written(ad: classad2.ClassAd, name: str) -> str:
     return str(ad.lookup(name)) if name in ad else ""
 
 
-def _autocluster(number: int, ad: classad2.ClassAd) -> Autocluster:
+def _autocluster(number: int, ad: classad2.ClassAd, shared: Callable[[_Names], _Names]) -> Autocluster:
     requirements = _expression(ad, "Requirements")
     clauses = [requirements.text_of(node) for node in requirements.conjuncts()]
     standard = {normalise(clause) for clause in clauses if is_arithmetic(clause)}
@@ -575,7 +602,8 @@ def _autocluster(number: int, ad: classad2.ClassAd) -> Autocluster:
         gpus=gpus,
         picky="countmatches(requiregpus,availablegpus)>=requestgpus" in standard and gpus > 0,
         limits=str(ad.get("ConcurrencyLimits") or "").lower(),
-        names=_names(fixed),
+        names=shared(_names(fixed)),
+        rank=_constant_rank(ad),
     )
 
 
@@ -584,6 +612,7 @@ def _kind(
     ad: classad2.ClassAd,
     devices: tuple[int, ...],
     samples: Sequence[classad2.ClassAd | None],
+    shared: Callable[[_Names], _Names],
     *,
     catalogs: bool,
 ) -> Kind:
@@ -603,7 +632,8 @@ def _kind(
         fixed=fixed,
         devices=devices,
         partitionable=ad.get("PartitionableSlot") is True,
-        names=_names(fixed),
+        names=shared(_names(fixed)),
+        rank=_constant_rank(ad),
         flat=properties,
     )
 
