@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, tee
 from typing import Any, NamedTuple
 
@@ -158,11 +159,9 @@ class Pool:
         self._claims = 0
         self._places: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.preempts = policy.consider_preemption and policy.preemption_requirements.lower() != "false"
-        self._arrivals = [self._known(job, name) for job, name in jobs]
-        self._jobs = self._in_order([*self._arrivals, *(self._known(job, name) for job, name, _ in running)])
-        self.unfinished = len(self._arrivals)
-        self._arrivals.sort(key=_submitted)
+        self._jobs, self._arrivals = self._take_in(jobs, running)
         self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
+        self.unfinished = len(self._arrivals)
         self._next = 0
         self._rounds = rounds(
             self._times,
@@ -178,6 +177,16 @@ class Pool:
         self.not_placed = sum(not self._place(job, machine) for job, _, machine in running)
         """How many of the running jobs found no room where they were said to run; they are left out."""
         self.env.process(self._negotiate())
+
+    def _take_in(
+        self, jobs: Iterable[tuple[Job, str]], running: Iterable[tuple[Job, str, str]]
+    ) -> tuple[list[Job], list[Job]]:
+        """All jobs in the schedd's order, and those that are still to come as they come."""
+        with uncollected():
+            arrivals = [self._known(job, name) for job, name in jobs]
+            ordered = self._in_order([*arrivals, *(self._known(job, name) for job, name, _ in running)])
+            arrivals.sort(key=_submitted)
+        return ordered, arrivals
 
     def _known(self, job: Job, name: str) -> Job:
         """A job that knows its submitter's queue."""
@@ -200,14 +209,9 @@ class Pool:
     # --- running
 
     def run(self, until_s: float, progress: Callable[[float], None] | None = None) -> float:
-        """Run; see `_run`. Python's cycle collector pauses meanwhile: a run makes no cycles, but very many objects."""
-        paused = gc.isenabled()
-        gc.disable()
-        try:
+        """Run; see `_run`."""
+        with uncollected():
             return self._run(until_s, progress)
-        finally:
-            if paused:
-                gc.enable()
 
     def _run(self, until_s: float, progress: Callable[[float], None] | None) -> float:
         """Run until `until_s`, until no job is left and no probe waits, or until nothing can change any more; give the end [s]."""
@@ -1158,6 +1162,18 @@ class Pool:
 
 def _rank(pair: tuple[tuple[float, float, float], Machine]) -> tuple[float, float, float]:
     return pair[0]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let Python's cycle collector pause: a run makes no cycles, but very many objects."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 def _order(job: Job) -> tuple[float, int, int]:
