@@ -67,18 +67,27 @@ class Remainder(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Names:
-    """The attributes of an ad, and what those that hold expressions read; all in lower case. Ads that agree in it share it."""
+    """The attributes of an ad, and what those that hold expressions read; all in lower case. Ads that agree in it share it.
+
+    blind : attributes of which nobody knows what they read
+    """
 
     held: frozenset[str]
     reads: Mapping[str, tuple[Reference, ...]]
+    blind: frozenset[str]
 
 
 class _Reads(NamedTuple):
-    """What a pair's expressions read that is not fixed: what is left of the slot, how large a dynamic one is, the time."""
+    """What a pair's expressions read: of what is not fixed, what is left of the slot, how large a dynamic one is, the time.
+
+    of_job, of_slot : all attributes that they read of either; None where an expression doesn't tell
+    """
 
     remainder: bool
     size: bool
     time: bool
+    of_job: tuple[str, ...] | None
+    of_slot: tuple[str, ...] | None
 
 
 @dataclass(eq=False, slots=True)
@@ -88,6 +97,7 @@ class Autocluster:
     cpus, memory_mib, disk_mib, gpus : what one of them asks [1, MiB, MiB, 1]
     picky : it has a RequireGPUs that is counted over AvailableGPUs
     fixed : its Requirements without the arithmetic clauses, evaluated against the slot as a whole
+    names, whole : of `fixed` and of `ad`
     rank : its Rank where that reads nothing, and so is the same of every slot
     verdicts : by kind, whether both sides agree, where nothing varying is read
     """
@@ -102,6 +112,7 @@ class Autocluster:
     picky: bool
     limits: str
     names: _Names
+    whole: _Names
     rank: float | None
     verdicts: dict[int, bool] = field(default_factory=dict)
 
@@ -110,6 +121,7 @@ class Autocluster:
 class Kind:
     """Slots that no job can tell apart but by what is left of them; `devices` are the kinds of all its devices.
 
+    names, whole : of `fixed` and of `ad`
     rank : its RANK where that reads nothing, and so is the same of every job
     """
 
@@ -119,6 +131,7 @@ class Kind:
     devices: tuple[int, ...]
     partitionable: bool
     names: _Names
+    whole: _Names
     rank: float | None
     flat: dict[str, dict[int, object]] = field(default_factory=dict)
 
@@ -299,9 +312,11 @@ class Matcher:
         self._device_kinds: dict[str, int] = {}
         self._device_samples: list[classad2.ClassAd | None] = []
         self._memo: dict[tuple[object, ...], bool] = {}
+        self._job_views: dict[tuple[int, tuple[str, ...]], tuple[str, ...]] = {}
+        self._slot_views: dict[tuple[int, tuple[str, ...]], tuple[str, ...]] = {}
         self._device_memo: dict[tuple[int, int], bool] = {}
         self._enough_memo: dict[tuple[int, tuple[int, ...]], bool] = {}
-        self._rank_reads: dict[tuple[int, int], bool] = {}
+        self._rank_reads: dict[tuple[_Names, _Names], bool] = {}
         self._rank_memo: dict[tuple[object, ...], float] = {}
         self.evaluations = 0
 
@@ -335,7 +350,7 @@ class Matcher:
 
     def _shared(self, names: _Names) -> _Names:
         """The first of those that are equal, so that what a pair of them reads is found once."""
-        return self._names.setdefault((names.held, *sorted(names.reads.items())), names)
+        return self._names.setdefault((names.held, names.blind, *sorted(names.reads.items())), names)
 
     def _device_kind(self, ad: classad2.ClassAd | None) -> int:
         if ad is None:
@@ -405,7 +420,11 @@ class Matcher:
             return verdict
         reads = self._reads(cluster, kind)
         if not (reads.remainder or reads.time):
-            verdict = cluster.verdicts[kind.id] = self._evaluate(cluster, kind.fixed, now)
+            shared = (reads, *self._views(cluster, kind, reads))
+            verdict = self._memo.get(shared)
+            if verdict is None:
+                verdict = self._remember(shared, found=self._evaluate(cluster, kind.fixed, now))
+            cluster.verdicts[kind.id] = verdict
             return verdict
         key = (cluster.id, kind.id, left if reads.remainder else None, now if reads.time else None)
         found = self._memo.get(key)
@@ -426,6 +445,17 @@ class Matcher:
             begin = ((False, "requirements"), (True, "requirements"))
             found = self._pairs[pair] = _reads(cluster.names, kind.names, *begin)
         return found
+
+    def _views(self, cluster: Autocluster, kind: Kind, reads: _Reads) -> tuple[object, object]:
+        """What their expressions read of both; pairs that agree in it agree in all that these expressions say."""
+        if reads.of_job is None or reads.of_slot is None:
+            return cluster.id, kind.id
+        of_job, of_slot = (cluster.id, reads.of_job), (kind.id, reads.of_slot)
+        if of_job not in self._job_views:
+            self._job_views[of_job] = tuple(_written(cluster.fixed, name) for name in reads.of_job)
+        if of_slot not in self._slot_views:
+            self._slot_views[of_slot] = tuple(_written(kind.fixed, name) for name in reads.of_slot)
+        return self._job_views[of_job], self._slot_views[of_slot]
 
     def _remember(self, key: tuple[object, ...], *, found: bool) -> bool:
         if len(self._memo) >= 1_000_000:
@@ -543,12 +573,11 @@ class Matcher:
         """The job's Rank of such a slot; anything but a number counts as 0."""
         if cluster.rank is not None:
             return cluster.rank
-        pair = (cluster.id, kind.id)
-        if pair not in self._rank_reads:
-            reads = _reads(_names(cluster.ad), _names(kind.ad), (False, "rank"))
-            self._rank_reads[pair] = reads.remainder
-        varies = self._rank_reads[pair]
-        key = ("job", *pair, left if varies else None)
+        names = (cluster.whole, kind.whole)
+        if names not in self._rank_reads:
+            self._rank_reads[names] = _reads(*names, (False, "rank")).remainder
+        varies = self._rank_reads[names]
+        key = ("job", cluster.id, kind.id, left if varies else None)
         if key not in self._rank_memo:
             self._rank_memo[key] = _rank(cluster.ad, self.slot_ad(kind, left) if varies else kind.ad)
         return self._rank_memo[key]
@@ -603,6 +632,7 @@ def _autocluster(number: int, ad: classad2.ClassAd, shared: Callable[[_Names], _
         picky="countmatches(requiregpus,availablegpus)>=requestgpus" in standard and gpus > 0,
         limits=str(ad.get("ConcurrencyLimits") or "").lower(),
         names=shared(_names(fixed)),
+        whole=shared(_names(ad)),
         rank=_constant_rank(ad),
     )
 
@@ -633,6 +663,7 @@ def _kind(
         devices=devices,
         partitionable=ad.get("PartitionableSlot") is True,
         names=shared(_names(fixed)),
+        whole=shared(_names(ad)),
         rank=_constant_rank(ad),
         flat=properties,
     )
@@ -653,7 +684,27 @@ def _names(ad: classad2.ClassAd) -> _Names:
         for name, value in ad.items()
         if isinstance(value, classad2.ExprTree | list) and (found := _references_of(_written(ad, name)))
     }
-    return _Names(frozenset(name.lower() for name in ad), reads)
+    blind = frozenset(name.lower() for name, value in ad.items() if _is_blind(value))
+    return _Names(frozenset(name.lower() for name in ad), reads, blind)
+
+
+def _is_blind(value: object) -> bool:
+    """Whether what an attribute reads is not known: the grammar lacks it, it is made of text, or it is in an ad inside."""
+    if isinstance(value, classad2.ClassAd):
+        return any(isinstance(inner, classad2.ExprTree | list | classad2.ClassAd) for inner in value.values())
+    if not isinstance(value, classad2.ExprTree | list):
+        return False
+    text = str(value).lower()
+    return "eval" in text or not _is_readable(text)
+
+
+@lru_cache(maxsize=100_000)
+def _is_readable(text: str) -> bool:
+    try:
+        Expression.parse(text)
+    except ExpressionError:
+        return False
+    return True
 
 
 def _significant(
@@ -687,10 +738,11 @@ def _follow(reads: Mapping[str, tuple[Reference, ...]], mine: set[str], theirs: 
 
 def _reads(job: _Names, slot: _Names, *begin: tuple[bool, str]) -> _Reads:
     """What of the varying is read, beginning with these attributes of the slot (True) or the job (False)."""
-    todo, seen = list(begin), set(begin)
+    todo, seen, blind = list(begin), set(begin), False
     while todo:
         of_slot, name = todo.pop()
         own = slot if of_slot else job
+        blind |= name in own.blind
         for reference in own.reads.get(name, ()):
             stays = reference.scope != "target" and (reference.scope == "my" or reference.name in own.held)
             found = (of_slot if stays else not of_slot, reference.name)
@@ -702,6 +754,8 @@ def _reads(job: _Names, slot: _Names, *begin: tuple[bool, str]) -> _Reads:
         remainder=bool(of_slot_names & _REMAINDER),
         size=bool(of_slot_names & (_REMAINDER | _SIZE)),
         time=any(name == NOW.lower() for _, name in seen),
+        of_job=None if blind else tuple(sorted(name for of_slot, name in seen if not of_slot)),
+        of_slot=None if blind else tuple(sorted(of_slot_names)),
     )
 
 
