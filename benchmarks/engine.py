@@ -1,9 +1,9 @@
 """The engine against the bare SimPy loop and its peers: CPU time, memory and growth, every figure a ratio of one run.
 
-python -m benchmarks.engine [--sizes 10000,100000] [--lapis PYTHON] [--quick]     writes docs/benchmarks.md
+python -m benchmarks.engine [--sizes 10000,100000] [--lapis PYTHON --peers FOLDER]     writes docs/benchmarks.md
 
 PYTHON is the interpreter of an environment with `lapis-sim`. Each figure comes from a process of its own, the engine's and
-the bare loop's in turns, so that other work on the machine meets both.
+the bare loop's in turns, so that other work on the machine meets both; the heavier workload runs beside them.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ from sim.sweep import model_version
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 LOADS = (0.9, 1.3)
 LIMIT_KB = 8_000_000
+LARGE_REPEATS = 1
+PART = 20
+"""How often the largest sizes are run; which part of the heavier workload is run under the profiler."""
 
 
 class Figure(NamedTuple):
@@ -89,9 +93,9 @@ def least(engine: str, size: int, load: float, repeats: int) -> Figure:
 
 
 def profile(size: int, lines: int = 14) -> str:
-    """Where the time of the heavier workload goes, the functions with most of it first."""
+    """Where the CPU time of the heavier workload goes, the functions with most of it first."""
     made = heavy.pool(size)
-    watch = cProfile.Profile()
+    watch = cProfile.Profile(time.process_time)
     watch.runcall(made.run, heavy.LENGTH_S * size / heavy.JOBS)
     text = io.StringIO()
     pstats.Stats(watch, stream=text).sort_stats("tottime").print_stats(lines)
@@ -99,6 +103,14 @@ def profile(size: int, lines: int = 14) -> str:
     kept = text.getvalue().replace(root + "/", "").split("ncalls", 1)[1]
     kept = re.sub(r"\S*/(site-packages|lib/python[\d.]+)/", "", kept)
     return "ncalls" + kept.rstrip()
+
+
+def weigh(size: int) -> tuple[Figure, Figure, str]:
+    """The heavier workload, the bare loop on as many jobs of its own, and the profile of a part of the former."""
+    part = [sys.executable, "-m", "benchmarks.engine", "--profile", str(size // PART)]
+    whole, alone = apart("heavy", size, 0.9), least("bare", size, 0.9, 3)
+    told = subprocess.run(part, check=True, capture_output=True, text=True)
+    return whole, alone, told.stdout.rstrip()
 
 
 def growth(small: float, large: float, factor: float) -> float:
@@ -109,7 +121,7 @@ def growth(small: float, large: float, factor: float) -> float:
 HEAD = """# The engine's speed
 
 Written by `python -m benchmarks.engine`; {when}, model {model}. Ratios of CPU time measured in one run, each figure in a process of its
-own, the least of {repeats}. The jobs are those of `benchmarks/workload.py`: single-GPU jobs of one submitter on 1,000 slots of
+own, the least of {repeats} (of {large} from 1,000,000 jobs on). The jobs are those of `benchmarks/workload.py`: single-GPU jobs of one submitter on 1,000 slots of
 five kinds, three tenths of them restricted to two kinds. The engine has everything of HTCondor's on (fair share, leftovers, claim
 reuse, RESCHEDULE, delays); the bare loop (`benchmarks/bare.py`) has an event for each arrival, each end and each cycle, and
 counters instead of slots. Memory is the peak over what the input took.
@@ -124,7 +136,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--sizes", default="10000,100000")
+    parser.add_argument("--profile", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--heavy", type=int, default=heavy.JOBS, help="jobs of the heavier workload")
     parser.add_argument("--lapis", metavar="PYTHON")
@@ -134,13 +147,18 @@ def main() -> None:
         engine, size, load = options.one.split(",")
         print(json.dumps(measure(engine, int(size), float(load))))
         return
+    if options.profile:
+        print(profile(options.profile))
+        return
+    beside = ThreadPoolExecutor()
+    weighed = beside.submit(weigh, options.heavy)
     sizes = [int(size) for size in options.sizes.split(",")]
     rows: list[str] = []
     engines: dict[tuple[int, float], Figure] = {}
     bares: dict[tuple[int, float], Figure] = {}
     for load in LOADS:
         for place, size in enumerate(sizes):
-            repeats = options.repeats if size <= 100_000 else 1
+            repeats = options.repeats if size < 1_000_000 else LARGE_REPEATS
             bares[size, load] = alone = least("bare", size, load, repeats)
             engines[size, load] = ours = least("engine", size, load, repeats)
             grown = "–"
@@ -156,6 +174,7 @@ def main() -> None:
         when=pd.Timestamp(time.time(), unit="s", tz="UTC").strftime("%Y-%m-%d"),
         model=model_version(),
         repeats=options.repeats,
+        large=LARGE_REPEATS,
     )
     text += "\n".join(rows) + "\n"
     if options.lapis and options.peers:
@@ -164,17 +183,16 @@ def main() -> None:
         line = f"LAPIS (lapis-sim, on usim) takes {spent:.1f} s of CPU time for the first 10,000 of these jobs at 90 % load, the engine {ours.cpu_s:.2f} s: **{spent / ours.cpu_s:.0f}** times as long."
         print(line)
         text += f"\n{line}\n"
-    weighty = apart("heavy", options.heavy, 0.9)
-    alone = least("bare", options.heavy, 0.9, 1)
+    weighty, alone, spent_on = weighed.result()
     text += f"""
 ## A heavier pool
 
 {options.heavy:,} jobs of {heavy.SUBMITTERS} submitters in {heavy.AUTOCLUSTERS} autoclusters with CPU, memory and GPU requests, on {heavy.HOSTS:,} partitionable hosts of
 {heavy.KINDS} kinds, over {heavy.LENGTH_S * options.heavy / heavy.JOBS / 86400:.1f} days (`benchmarks/heavy.py`): {weighty.cpu_s:.0f} s of CPU time, {weighty.cpu_s / alone.cpu_s:.0f} times the bare loop's for as many jobs of
-its own workload (which has 5 kinds and 2 autoclusters), {weighty.bytes / options.heavy:,.0f} B a job. Where the time goes, in a tenth of it and under the profiler:
+its own workload (which has 5 kinds and 2 autoclusters), {weighty.bytes / options.heavy:,.0f} B a job. Where the CPU time goes, in a {PART}th of it and under the profiler:
 
 ```
-{profile(options.heavy // 10)}
+{spent_on}
 ```
 """
     DOCUMENT.write_text(text)

@@ -56,10 +56,10 @@ def pool(tasks: list[Task], policy: PolicySection, *, rank: str = LEAST_CAPABLE_
     slots = [slot_ad(capability) for capability in CAPABILITIES]
     matcher = Matcher(texts, slots)
     clusters = [matcher.autocluster(text) for text in texts]
-    jobs = [
+    jobs = (
         (Job(number, (0.0, number, 0), clusters[task.restricted], task.submitted_s, task.run_s), "one@pool")
         for number, task in enumerate(tasks)
-    ]
+    )
     sessions = []
     for capability, text in zip(CAPABILITIES, slots, strict=True):
         (device,) = assigned_devices(text)

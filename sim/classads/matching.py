@@ -15,7 +15,7 @@ An ad is judged at a given time: ``time()`` in it is replaced by an attribute th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -65,19 +65,29 @@ class Remainder(NamedTuple):
     devices: tuple[int, ...]
 
 
-class _Names(NamedTuple):
-    """The attributes of an ad, and what those that hold expressions read; all in lower case."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Names:
+    """The attributes of an ad, and what those that hold expressions read; all in lower case. Ads that agree in it share it.
+
+    blind : attributes of which nobody knows what they read
+    """
 
     held: frozenset[str]
     reads: Mapping[str, tuple[Reference, ...]]
+    blind: frozenset[str]
 
 
 class _Reads(NamedTuple):
-    """What a pair's expressions read that is not fixed: what is left of the slot, how large a dynamic one is, the time."""
+    """What a pair's expressions read: of what is not fixed, what is left of the slot, how large a dynamic one is, the time.
+
+    of_job, of_slot : all attributes that they read of either; None where an expression doesn't tell
+    """
 
     remainder: bool
     size: bool
     time: bool
+    of_job: tuple[str, ...] | None
+    of_slot: tuple[str, ...] | None
 
 
 @dataclass(eq=False, slots=True)
@@ -87,6 +97,9 @@ class Autocluster:
     cpus, memory_mib, disk_mib, gpus : what one of them asks [1, MiB, MiB, 1]
     picky : it has a RequireGPUs that is counted over AvailableGPUs
     fixed : its Requirements without the arithmetic clauses, evaluated against the slot as a whole
+    names, whole : of `fixed` and of `ad`
+    rank : its Rank where that reads nothing, and so is the same of every slot
+    verdicts : by kind, whether both sides agree, where nothing varying is read
     """
 
     id: int
@@ -99,11 +112,18 @@ class Autocluster:
     picky: bool
     limits: str
     names: _Names
+    whole: _Names
+    rank: float | None
+    verdicts: dict[int, bool] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
 class Kind:
-    """Slots that no job can tell apart but by what is left of them; `devices` are the kinds of all its devices."""
+    """Slots that no job can tell apart but by what is left of them; `devices` are the kinds of all its devices.
+
+    names, whole : of `fixed` and of `ad`
+    rank : its RANK where that reads nothing, and so is the same of every job
+    """
 
     id: int
     ad: classad2.ClassAd
@@ -111,6 +131,8 @@ class Kind:
     devices: tuple[int, ...]
     partitionable: bool
     names: _Names
+    whole: _Names
+    rank: float | None
     flat: dict[str, dict[int, object]] = field(default_factory=dict)
 
 
@@ -281,7 +303,8 @@ class Matcher:
             for ad in self._job_ads.values()
             for reference in _references_of(_written(ad, "RequireGPUs"))
         }
-        self._pairs: dict[tuple[int, int], _Reads] = {}
+        self._names: dict[tuple[object, ...], _Names] = {}
+        self._pairs: dict[tuple[_Names, _Names], _Reads] = {}
         self._clusters: dict[tuple[str, ...], Autocluster] = {}
         self._kinds: dict[tuple[str, ...], Kind] = {}
         self._by_job_text: dict[str, Autocluster] = {}
@@ -289,10 +312,12 @@ class Matcher:
         self._device_kinds: dict[str, int] = {}
         self._device_samples: list[classad2.ClassAd | None] = []
         self._memo: dict[tuple[object, ...], bool] = {}
+        self._job_views: dict[tuple[int, tuple[str, ...]], tuple[str, ...]] = {}
+        self._slot_views: dict[tuple[int, tuple[str, ...]], tuple[str, ...]] = {}
         self._device_memo: dict[tuple[int, int], bool] = {}
-        self._rank_reads: dict[tuple[int, int], bool] = {}
+        self._enough_memo: dict[tuple[int, tuple[int, ...]], bool] = {}
+        self._rank_reads: dict[tuple[_Names, _Names], bool] = {}
         self._rank_memo: dict[tuple[object, ...], float] = {}
-        self._constant_ranks: dict[int, float | None] = {}
         self.evaluations = 0
 
     def autocluster(self, text: str) -> Autocluster:
@@ -301,7 +326,7 @@ class Matcher:
             ad = self._job_ads[text]
             key = tuple(_written(ad, name) for name in self._job_reads)
             if key not in self._clusters:
-                self._clusters[key] = _autocluster(len(self._clusters), ad)
+                self._clusters[key] = _autocluster(len(self._clusters), ad, self._shared)
             self._by_job_text[text] = self._clusters[key]
         return self._by_job_text[text]
 
@@ -318,10 +343,14 @@ class Matcher:
             key = (*(_written(ad, name) for name in self._slot_reads), repr(kinds))
             if key not in self._kinds:
                 self._kinds[key] = _kind(
-                    len(self._kinds), ad, kinds, self._device_samples, catalogs=self._catalogs
+                    len(self._kinds), ad, kinds, self._device_samples, self._shared, catalogs=self._catalogs
                 )
             self._by_slot_text[text] = self._kinds[key]
         return self._by_slot_text[text], kinds
+
+    def _shared(self, names: _Names) -> _Names:
+        """The first of those that are equal, so that what a pair of them reads is found once."""
+        return self._names.setdefault((names.held, names.blind, *sorted(names.reads.items())), names)
 
     def _device_kind(self, ad: classad2.ClassAd | None) -> int:
         if ad is None:
@@ -361,13 +390,18 @@ class Matcher:
         self.evaluations += 1
         return agree(slot, job)
 
-    def enough_devices(self, cluster: Autocluster, devices: Sequence[int]) -> bool:
+    def enough_devices(self, cluster: Autocluster, devices: tuple[int, ...]) -> bool:
         """Tell whether the free devices, given by kind, include as many suitable ones as the job asks."""
         if not cluster.gpus:
             return True
         if not cluster.picky:
             return len(devices) >= cluster.gpus
-        return sum(self.device_suits(cluster, device) for device in devices) >= cluster.gpus
+        key = (cluster.id, devices)
+        found = self._enough_memo.get(key)
+        if found is None:
+            suitable = sum(self.device_suits(cluster, device) for device in devices)
+            found = self._enough_memo[key] = suitable >= cluster.gpus
+        return found
 
     def fits(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether a partitionable or static slot with `left` free takes such a job at time `now` [s, Unix]."""
@@ -375,32 +409,53 @@ class Matcher:
             0 < left.cpus >= cluster.cpus
             and 0 < left.memory_mib >= cluster.memory_mib
             and 0 < left.disk_mib >= cluster.disk_mib
-            and self.enough_devices(cluster, left.devices)
+            and (not cluster.gpus or self.enough_devices(cluster, left.devices))
             and self.agrees(cluster, kind, left, now)
         )
 
     def agrees(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether both sides' expressions hold, the arithmetic on free resources left aside."""
+        verdict = cluster.verdicts.get(kind.id)
+        if verdict is not None:
+            return verdict
         reads = self._reads(cluster, kind)
+        if not (reads.remainder or reads.time):
+            shared = (reads, *self._views(cluster, kind, reads))
+            verdict = self._memo.get(shared)
+            if verdict is None:
+                verdict = self._remember(shared, found=self._evaluate(cluster, kind.fixed, now))
+            cluster.verdicts[kind.id] = verdict
+            return verdict
         key = (cluster.id, kind.id, left if reads.remainder else None, now if reads.time else None)
         found = self._memo.get(key)
         if found is None:
-            slot, job = kind.fixed, cluster.fixed
-            if reads.remainder:
-                slot = self.slot_ad(kind, left, whole=False)
-            slot[NOW] = now
-            job[NOW] = now
-            self.evaluations += 1
-            found = self._remember(key, found=agree(slot, job))
+            slot = self.slot_ad(kind, left, whole=False) if reads.remainder else kind.fixed
+            found = self._remember(key, found=self._evaluate(cluster, slot, now))
         return found
 
+    def _evaluate(self, cluster: Autocluster, slot: classad2.ClassAd, now: float) -> bool:
+        slot[NOW] = cluster.fixed[NOW] = now
+        self.evaluations += 1
+        return agree(slot, cluster.fixed)
+
     def _reads(self, cluster: Autocluster, kind: Kind) -> _Reads:
-        pair = (cluster.id, kind.id)
+        pair = (cluster.names, kind.names)
         found = self._pairs.get(pair)
         if found is None:
             begin = ((False, "requirements"), (True, "requirements"))
             found = self._pairs[pair] = _reads(cluster.names, kind.names, *begin)
         return found
+
+    def _views(self, cluster: Autocluster, kind: Kind, reads: _Reads) -> tuple[object, object]:
+        """What their expressions read of both; pairs that agree in it agree in all that these expressions say."""
+        if reads.of_job is None or reads.of_slot is None:
+            return cluster.id, kind.id
+        of_job, of_slot = (cluster.id, reads.of_job), (kind.id, reads.of_slot)
+        if of_job not in self._job_views:
+            self._job_views[of_job] = tuple(_written(cluster.fixed, name) for name in reads.of_job)
+        if of_slot not in self._slot_views:
+            self._slot_views[of_slot] = tuple(_written(kind.fixed, name) for name in reads.of_slot)
+        return self._job_views[of_job], self._slot_views[of_slot]
 
     def _remember(self, key: tuple[object, ...], *, found: bool) -> bool:
         if len(self._memo) >= 1_000_000:
@@ -449,11 +504,7 @@ class Matcher:
         key = (cluster.id, kind.id, size_read, now if reads.time else None, "dynamic")
         found = self._memo.get(key)
         if found is None:
-            slot = self.dynamic_ad(kind, size)
-            slot[NOW] = now
-            cluster.fixed[NOW] = now
-            self.evaluations += 1
-            found = self._remember(key, found=agree(slot, cluster.fixed))
+            found = self._remember(key, found=self._evaluate(cluster, self.dynamic_ad(kind, size), now))
         return found
 
     def dynamic_ad(self, kind: Kind, size: Remainder) -> classad2.ClassAd:
@@ -474,11 +525,13 @@ class Matcher:
 
     def reads_time(self, cluster: Autocluster, kind: Kind) -> bool:
         """Whether either side's Requirements read the time."""
+        if kind.id in cluster.verdicts:
+            return False
         return self._reads(cluster, kind).time
 
     def prefers(self, kind: Kind) -> bool:
         """Whether the startd's RANK can tell one job from another."""
-        return bool(_references_of(_written(kind.ad, "Rank")))
+        return kind.rank is None
 
     def preempts(
         self,
@@ -518,23 +571,21 @@ class Matcher:
 
     def rank(self, cluster: Autocluster, kind: Kind, left: Remainder) -> float:
         """The job's Rank of such a slot; anything but a number counts as 0."""
-        if cluster.id not in self._constant_ranks:
-            constant = not _references_of(_written(cluster.ad, "Rank"))
-            self._constant_ranks[cluster.id] = _rank(cluster.ad, cluster.ad) if constant else None
-        if (told := self._constant_ranks[cluster.id]) is not None:
-            return told
-        pair = (cluster.id, kind.id)
-        if pair not in self._rank_reads:
-            reads = _reads(_names(cluster.ad), _names(kind.ad), (False, "rank"))
-            self._rank_reads[pair] = reads.remainder
-        varies = self._rank_reads[pair]
-        key = ("job", *pair, left if varies else None)
+        if cluster.rank is not None:
+            return cluster.rank
+        names = (cluster.whole, kind.whole)
+        if names not in self._rank_reads:
+            self._rank_reads[names] = _reads(*names, (False, "rank")).remainder
+        varies = self._rank_reads[names]
+        key = ("job", cluster.id, kind.id, left if varies else None)
         if key not in self._rank_memo:
             self._rank_memo[key] = _rank(cluster.ad, self.slot_ad(kind, left) if varies else kind.ad)
         return self._rank_memo[key]
 
     def slot_rank(self, cluster: Autocluster, kind: Kind) -> float:
         """The startd's RANK of such a job; anything but a number counts as 0."""
+        if kind.rank is not None:
+            return kind.rank
         key = ("slot", cluster.id, kind.id)
         if key not in self._rank_memo:
             self._rank_memo[key] = _rank(kind.ad, cluster.ad)
@@ -549,6 +600,11 @@ def _rank(ranking: classad2.ClassAd, ranked: classad2.ClassAd) -> float:
     return as_number(value) or float(value is True)
 
 
+def _constant_rank(ad: classad2.ClassAd) -> float | None:
+    """The Rank of an ad where it reads nothing."""
+    return None if _references_of(_written(ad, "Rank")) else _rank(ad, ad)
+
+
 def _whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
@@ -557,7 +613,7 @@ def _written(ad: classad2.ClassAd, name: str) -> str:
     return str(ad.lookup(name)) if name in ad else ""
 
 
-def _autocluster(number: int, ad: classad2.ClassAd) -> Autocluster:
+def _autocluster(number: int, ad: classad2.ClassAd, shared: Callable[[_Names], _Names]) -> Autocluster:
     requirements = _expression(ad, "Requirements")
     clauses = [requirements.text_of(node) for node in requirements.conjuncts()]
     standard = {normalise(clause) for clause in clauses if is_arithmetic(clause)}
@@ -575,7 +631,9 @@ def _autocluster(number: int, ad: classad2.ClassAd) -> Autocluster:
         gpus=gpus,
         picky="countmatches(requiregpus,availablegpus)>=requestgpus" in standard and gpus > 0,
         limits=str(ad.get("ConcurrencyLimits") or "").lower(),
-        names=_names(fixed),
+        names=shared(_names(fixed)),
+        whole=shared(_names(ad)),
+        rank=_constant_rank(ad),
     )
 
 
@@ -584,6 +642,7 @@ def _kind(
     ad: classad2.ClassAd,
     devices: tuple[int, ...],
     samples: Sequence[classad2.ClassAd | None],
+    shared: Callable[[_Names], _Names],
     *,
     catalogs: bool,
 ) -> Kind:
@@ -603,7 +662,9 @@ def _kind(
         fixed=fixed,
         devices=devices,
         partitionable=ad.get("PartitionableSlot") is True,
-        names=_names(fixed),
+        names=shared(_names(fixed)),
+        whole=shared(_names(ad)),
+        rank=_constant_rank(ad),
         flat=properties,
     )
 
@@ -623,7 +684,27 @@ def _names(ad: classad2.ClassAd) -> _Names:
         for name, value in ad.items()
         if isinstance(value, classad2.ExprTree | list) and (found := _references_of(_written(ad, name)))
     }
-    return _Names(frozenset(name.lower() for name in ad), reads)
+    blind = frozenset(name.lower() for name, value in ad.items() if _is_blind(value))
+    return _Names(frozenset(name.lower() for name in ad), reads, blind)
+
+
+def _is_blind(value: object) -> bool:
+    """Whether what an attribute reads is not known: the grammar lacks it, it is made of text, or it is in an ad inside."""
+    if isinstance(value, classad2.ClassAd):
+        return any(isinstance(inner, classad2.ExprTree | list | classad2.ClassAd) for inner in value.values())
+    if not isinstance(value, classad2.ExprTree | list):
+        return False
+    text = str(value).lower()
+    return "eval" in text or not _is_readable(text)
+
+
+@lru_cache(maxsize=100_000)
+def _is_readable(text: str) -> bool:
+    try:
+        Expression.parse(text)
+    except ExpressionError:
+        return False
+    return True
 
 
 def _significant(
@@ -657,10 +738,11 @@ def _follow(reads: Mapping[str, tuple[Reference, ...]], mine: set[str], theirs: 
 
 def _reads(job: _Names, slot: _Names, *begin: tuple[bool, str]) -> _Reads:
     """What of the varying is read, beginning with these attributes of the slot (True) or the job (False)."""
-    todo, seen = list(begin), set(begin)
+    todo, seen, blind = list(begin), set(begin), False
     while todo:
         of_slot, name = todo.pop()
         own = slot if of_slot else job
+        blind |= name in own.blind
         for reference in own.reads.get(name, ()):
             stays = reference.scope != "target" and (reference.scope == "my" or reference.name in own.held)
             found = (of_slot if stays else not of_slot, reference.name)
@@ -672,6 +754,8 @@ def _reads(job: _Names, slot: _Names, *begin: tuple[bool, str]) -> _Reads:
         remainder=bool(of_slot_names & _REMAINDER),
         size=bool(of_slot_names & (_REMAINDER | _SIZE)),
         time=any(name == NOW.lower() for _, name in seen),
+        of_job=None if blind else tuple(sorted(name for of_slot, name in seen if not of_slot)),
+        of_slot=None if blind else tuple(sorted(of_slot_names)),
     )
 
 

@@ -6,7 +6,11 @@ negotiates learns of those noted since it last did.
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
+from collections.abc import Sequence
+
+import numpy as np
 
 from sim.classads.matching import Autocluster
 from sim.engine.entities import Machine, State
@@ -14,19 +18,24 @@ from sim.engine.slots import SlotTable
 
 Entry = tuple[float, float, float, int, State]  # −pre-job, −job, −post-job rank, number, state
 
-FORGET = 20_000  # how many filled states are noted before those that are empty again are struck out
+MANY = 50  # from so many states on they are compared all at once
+FORGET = 5_000  # how many filled states are noted before those that are empty again are struck out
 
 
 class Candidates:
-    """The states that suit an autocluster, best first; one without machines is struck out by whoever meets it."""
+    """The states that suit an autocluster, best first; one without machines is struck out by whoever meets it.
 
-    __slots__ = ("epoch", "known", "learnt", "ranked")
+    varying : whether the match with some of them hangs on the time, so that they must be asked again
+    """
+
+    __slots__ = ("epoch", "known", "learnt", "ranked", "varying")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.learnt = 0
         self.known: set[int] = set()
         self.ranked: list[Entry] = []
+        self.varying = False
 
     def strike(self, place: int) -> None:
         """Strike out the state at this place."""
@@ -43,6 +52,8 @@ class Collector:
         self._taken: list[Machine] = []
         self._occupied: dict[int, State] = {}
         self._filled: list[State] = []
+        self._room = array("d")
+        """Of each filled state its free cores, memory [MiB] and devices, one after another."""
         self._epoch = 0
         self._candidates: dict[int, Candidates] = {}
 
@@ -55,7 +66,7 @@ class Collector:
         machine.place = len(state.machines)
         state.machines.append(machine)
         if machine.place == 0:
-            self._filled.append(state)
+            self._note(state)
             self._occupied[state.id] = state
         self.count += 1
 
@@ -107,26 +118,52 @@ class Collector:
         found = self._candidates.get(cluster.id)
         if found is None or found.epoch != self._epoch:
             found = self._candidates[cluster.id] = Candidates(self._epoch)
-        filled, table, known = self._filled, self.table, found.known
-        if found.learnt < len(filled):
-            number, cores, memory = cluster.id, cluster.cpus, cluster.memory_mib
-            for state in filled[found.learnt :]:
-                if not state.machines or state.id in known:
-                    continue
-                suits = state.fits.get(number)
-                if suits is None:
-                    left = state.left
-                    if left.cpus < cores or left.memory_mib < memory:
-                        state.fits[number] = False  # whatever the expressions say
-                        continue
-                    suits = table.varies(cluster, state.kind) or table.fits(cluster, state, now)
-                if suits:
-                    pre, job, post = table.ranks(cluster, state)
-                    insort(found.ranked, (-pre, -job, -post, state.id, state))
-                    known.add(state.id)
-            found.learnt = len(filled)
+        if found.learnt < len(self._filled):
+            self._learn(cluster, found, now)
         return found
 
+    def _learn(self, cluster: Autocluster, found: Candidates, now: float) -> None:
+        """Take up what has been filled since an autocluster last negotiated; most of it is too small, which is seen first."""
+        table, filled, known, ranked = self.table, self._filled, found.known, found.ranked
+        fits, reads_time = table.matcher.fits, table.matcher.reads_time
+        cores, memory, gpus = cluster.cpus, cluster.memory_mib, cluster.gpus
+        new = range(found.learnt, len(filled))
+        for place in self._roomy(cluster, found.learnt) if len(new) > MANY else new:
+            state = filled[place]
+            left = state.left
+            if (
+                not state.machines
+                or left.cpus < cores
+                or len(left.devices) < gpus
+                or left.memory_mib < memory
+                or state.id in known
+            ):
+                continue
+            varies = reads_time(cluster, state.kind)
+            if varies or fits(cluster, state.kind, left, now):
+                pre, job, post = table.ranks(cluster, state)
+                insort(ranked, (-pre, -job, -post, state.id, state))
+                known.add(state.id)
+                found.varying |= varies
+        found.learnt = len(filled)
+
+    def _roomy(self, cluster: Autocluster, begin: int) -> Sequence[int]:
+        """The places of the states filled since `begin` that have room for such a job."""
+        room = np.frombuffer(self._room).reshape(-1, 3)[begin:]
+        enough = (
+            (room[:, 0] >= cluster.cpus) & (room[:, 1] >= cluster.memory_mib) & (room[:, 2] >= cluster.gpus)
+        )
+        places: Sequence[int] = (np.flatnonzero(enough) + begin).tolist()
+        return places
+
+    def _note(self, state: State) -> None:
+        left = state.left
+        self._filled.append(state)
+        self._room.extend((left.cpus, left.memory_mib, len(left.devices)))
+
     def _forget(self) -> None:
-        self._filled = list(self._occupied.values())
+        self._filled.clear()
+        self._room = array("d")
+        for state in self._occupied.values():
+            self._note(state)
         self._epoch += 1

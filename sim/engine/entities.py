@@ -21,7 +21,7 @@ class Job:
     Parameters
     ----------
     row : its place in the jobs frame
-    order : its place in the schedd's job order
+    order : what the schedd sorts by; its `place` in that order replaces it as the run begins
     cluster : its autocluster
     submitted_s, run_s : when it comes and how long its program runs [s]
     removed_s : when its user takes it away; infinity if never
@@ -42,7 +42,6 @@ class Job:
         "removed_s",
         "row",
         "run_s",
-        "starts",
         "submitted_s",
     )
 
@@ -69,7 +68,6 @@ class Job:
         self.checkpoint_s = checkpoint_s
         self.limit_s = limit_s
         self.done_s = 0.0
-        self.starts = 0
         self.place = 0
         self.claim: Claim | None = None
 
@@ -176,11 +174,13 @@ def _head(queue: Queue) -> int:
 class State:
     """A partitionable or static slot with this much left.
 
+    rank : NEGOTIATOR_POST_JOB_RANK of it; `before` NEGOTIATOR_PRE_JOB_RANK for a job that the startd's RANK doesn't prefer
     weight : what a match on it is charged, its SlotWeight [weighted cores]
     machines : those whose ad in the collector shows this state and that may be matched
     """
 
     __slots__ = (
+        "before",
         "carvings",
         "fits",
         "given",
@@ -190,20 +190,21 @@ class State:
         "machines",
         "open",
         "rank",
-        "ranks",
         "weight",
     )
 
-    def __init__(self, number: int, kind: Kind, left: Remainder, rank: float, weight: float) -> None:
+    def __init__(
+        self, number: int, kind: Kind, left: Remainder, rank: float, weight: float, before: float
+    ) -> None:
         self.id = number
         self.kind = kind
         self.left = left
         self.rank = rank
+        self.before = before
         self.weight = weight
         self.open = left.cpus > 0 and left.memory_mib > 0 and left.disk_mib > 0
         self.machines: list[Machine] = []
         self.fits: dict[int, bool] = {}
-        self.ranks: dict[int, tuple[float, float, float]] = {}
         self.carvings: dict[int, Carving] = {}
         self.given: dict[object, State] = {}
 

@@ -343,7 +343,7 @@ class Negotiator:
             state = ranked[place][4]
             if not state.machines:
                 found.strike(place)
-            elif cluster.id not in state.fits and not self.table.fits(cluster, state, now):
+            elif found.varying and not self.table.fits(cluster, state, now):
                 place += 1
             elif turn.permits(state.weight):
                 return place
@@ -365,7 +365,11 @@ class Negotiator:
             if entry[0] != first[0] or entry[1] != first[1] or entry[2] != first[2]:
                 break
             state = entry[4]
-            if state.machines and turn.permits(state.weight) and self.table.fits(cluster, state, now):
+            if (
+                state.machines
+                and turn.permits(state.weight)
+                and not (found.varying and not self.table.fits(cluster, state, now))
+            ):
                 equals.append(state)
         if len(equals) == 1:
             return first[4]

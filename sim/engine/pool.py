@@ -14,6 +14,7 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, tee
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ class Pool:
 
     def __init__(
         self,
-        jobs: Sequence[tuple[Job, str]],
+        jobs: Iterable[tuple[Job, str]],
         sessions: Sequence[Session],
         *,
         matcher: Matcher,
@@ -138,7 +139,7 @@ class Pool:
             Group(name, told.quota, told.dynamic, told.accept_surplus, told.autoregroup)
             for name, told in policy.groups.items()
         ]
-        self.unfinished = len(jobs)
+        self.unfinished = 0
         self._ghosts = sorted(ghosts, key=lambda ghost: -ghost.at_s)  # the next one last
         self._asking: list[Ghost] = []
         self._priorities = dict(priorities or {})
@@ -157,10 +158,11 @@ class Pool:
         self._ahead = 0
         self._limited = False
         self._claims = 0
+        self._places: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.preempts = policy.consider_preemption and policy.preemption_requirements.lower() != "false"
-        self._jobs = self._in_order([*jobs, *((job, name) for job, name, _ in running)])
-        self._arrivals = sorted((job for job, _ in jobs), key=_submitted)
+        self._jobs, self._arrivals = self._take_in(jobs, running)
         self._times = [*(job.submitted_s for job in self._arrivals), FOREVER]
+        self.unfinished = len(self._arrivals)
         self._next = 0
         self._rounds = rounds(
             self._times,
@@ -177,28 +179,40 @@ class Pool:
         """How many of the running jobs found no room where they were said to run; they are left out."""
         self.env.process(self._negotiate())
 
-    def _in_order(self, jobs: Sequence[tuple[Job, str]]) -> list[Job]:
-        """The jobs in the schedd's order; each learns its place and its queue."""
-        ordered = sorted(jobs, key=_order)
-        for place, (job, name) in enumerate(ordered):
+    def _take_in(
+        self, jobs: Iterable[tuple[Job, str]], running: Iterable[tuple[Job, str, str]]
+    ) -> tuple[list[Job], list[Job]]:
+        """All jobs in the schedd's order, and those that are still to come as they come."""
+        with uncollected():
+            arrivals = [self._known(job, name) for job, name in jobs]
+            ordered = self._in_order([*arrivals, *(self._known(job, name) for job, name, _ in running)])
+            arrivals.sort(key=_submitted)
+        return ordered, arrivals
+
+    def _known(self, job: Job, name: str) -> Job:
+        """A job that knows its submitter's queue."""
+        job.queue = self.submitter(name).queue(job.cluster)
+        return job
+
+    def _in_order(self, jobs: list[Job]) -> list[Job]:
+        """The jobs in the schedd's order; each learns its place, and submitters stand in the order of their first jobs."""
+        jobs.sort(key=_order)
+        for place, job in enumerate(jobs):
+            del job.order  # its place tells as much
             job.place = place
-            job.queue = self.submitter(name).queue(job.cluster)
             self._limited |= bool(job.cluster.limits)
             if job.removed_s < FOREVER:
                 self._at(job.removed_s, lambda job=job: self._remove(job))  # type: ignore[misc]
-        return [job for job, _ in ordered]
+        people = dict.fromkeys(job.queue.person for job in jobs)
+        self.submitters = {person.name: person for person in people}
+        return jobs
 
     # --- running
 
     def run(self, until_s: float, progress: Callable[[float], None] | None = None) -> float:
-        """Run; see `_run`. Python's cycle collector pauses meanwhile: a run makes no cycles, but very many objects."""
-        paused = gc.isenabled()
-        gc.disable()
-        try:
+        """Run; see `_run`."""
+        with uncollected():
             return self._run(until_s, progress)
-        finally:
-            if paused:
-                gc.enable()
 
     def _run(self, until_s: float, progress: Callable[[float], None] | None) -> float:
         """Run until `until_s`, until no job is left and no probe waits, or until nothing can change any more; give the end [s]."""
@@ -439,7 +453,6 @@ class Pool:
                 continue
             if claim.active_s > cut_s:
                 self.recorder.undo(claim.attempt, self.env.now)
-                job.starts -= 1
             else:
                 self._save(job, claim, cut_s)
                 self.recorder.end(claim.attempt, self.env.now, outcome)
@@ -585,7 +598,7 @@ class Pool:
         self._fill()
         if cycle.satisfied and self.policy.update_when_satisfied:
             self._ask_round(now)
-        self.recorder.cycles.append((now, cycle))
+        self.recorder.cycle_log.add(now, cycle)
         if not cycle.matched:
             self._check_stalled()
 
@@ -829,6 +842,7 @@ class Pool:
             else:
                 places = tuple([free[pick] for pick in picks])
                 machine.free = [place for place in free if place not in places]
+            places = self._places.setdefault(places, places)  # many claims, few combinations
         machine.state = carving.rest
         machine.slots_made += 1
         number = self._claims = self._claims + 1
@@ -858,7 +872,6 @@ class Pool:
         active = claim.active_s = now + delay_s
         claim.serial += 1
         job.claim = claim
-        job.starts += 1
         self._busy += 1
         executing = active + policy.image_start
         if self.delivery is None:
@@ -1152,8 +1165,20 @@ def _rank(pair: tuple[tuple[float, float, float], Machine]) -> tuple[float, floa
     return pair[0]
 
 
-def _order(pair: tuple[Job, str]) -> tuple[float, int, int]:
-    return pair[0].order
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let Python's cycle collector pause: a run makes no cycles, but very many objects."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
+
+
+def _order(job: Job) -> tuple[float, int, int]:
+    return job.order
 
 
 def _submitted(job: Job) -> float:

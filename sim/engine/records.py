@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from array import array
+from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sim.delivery.state import Start
-from sim.engine.entities import Claim, Job
+from sim.engine.entities import Claim, Job, Machine, Shape
 from sim.engine.negotiator import Cycle
 from sim.schema import conform
 
@@ -30,6 +31,15 @@ class ProbeResult(NamedTuple):
     started_s: float
 
 
+class Held(NamedTuple):
+    """What of an attempt's claim is known after it has gone: its number in the pool, and the dynamic slot's on its machine."""
+
+    number: int
+    machine: Machine
+    shape: Shape
+    slot: int
+
+
 class Attempt(NamedTuple):
     """An attempt: times in seconds since the run began, `ended_s` missing (None) while it runs."""
 
@@ -39,25 +49,71 @@ class Attempt(NamedTuple):
     matched_s: float
     executing_s: float
     ended_s: float | None
-    claim: Claim
+    claim: Held
     places: tuple[int, ...]
     origin: str
     outcome: str
 
 
-class Recorder:
-    """The rows of one run, attempts as columns."""
+class CycleLog:
+    """What the cycles of a run did, as columns; matches by submitter one after another, up to `ends` of each cycle."""
 
     def __init__(self) -> None:
-        self.cycles: list[tuple[float, Cycle]] = []
+        self._began_s = array("d")
+        self._counts = array("i")
+        self._names: list[str] = []
+        self._matches = array("i")
+        self._ends = array("q")
+
+    def add(self, began_s: float, cycle: Cycle) -> None:
+        """Write down a cycle that began at `began_s` [s since the run began]."""
+        self._began_s.append(began_s)
+        self._counts.extend(
+            (
+                cycle.slots,
+                cycle.idle,
+                cycle.considered,
+                cycle.matched,
+                cycle.rejected,
+                cycle.spins,
+                cycle.satisfied,
+            )
+        )
+        self._names += cycle.by_submitter
+        self._matches.extend(cycle.by_submitter.values())
+        self._ends.append(len(self._names))
+
+    def read(self) -> list[tuple[float, Cycle]]:
+        """When each cycle began [s since the run began], and what it did."""
+        found, begin = [], 0
+        for place, (began_s, end) in enumerate(zip(self._began_s, self._ends, strict=True)):
+            told = self._counts[7 * place : 7 * place + 7]
+            cycle = Cycle(told[0])
+            cycle.idle, cycle.considered, cycle.matched, cycle.rejected, cycle.spins = told[1:6]
+            cycle.satisfied = bool(told[6])
+            cycle.by_submitter = dict(zip(self._names[begin:end], self._matches[begin:end], strict=True))
+            found.append((began_s, cycle))
+            begin = end
+        return found
+
+
+class Recorder:
+    """The rows of one run, attempts and cycles as columns: nothing of a claim or an attempt is kept alive by them."""
+
+    def __init__(self) -> None:
+        self.cycle_log = CycleLog()
         self.probes: list[ProbeResult] = []
         self.priorities: list[tuple[float, str, float]] = []
         """Moments [s], submitters, their real priorities then."""
         self.removals: list[tuple[Job, float]] = []
         """Jobs that were removed while they were idle, and when [s]."""
         self._jobs: list[Job] = []
-        self._claims: list[Claim] = []
-        self._ready_s, self._matched_s, self._executing_s, self._ended_s = (array("d") for _ in range(4))
+        self._machines: list[Machine] = []
+        self._shapes: list[Shape] = []
+        self._places: list[tuple[int, ...]] = []
+        self._claims, self._slots = array("i"), array("i")
+        self._ready_s, self._matched_s, self._active_s = array("d"), array("d"), array("d")
+        self._executing_s, self._ended_s = array("d"), array("d")
         self._origins, self._outcomes = bytearray(), bytearray()
         self._brought: list[Start] = []
         """Of each attempt, where delivery is asked about; else of none."""
@@ -77,7 +133,12 @@ class Recorder:
         """
         number = len(self._jobs)
         self._jobs.append(job)
-        self._claims.append(claim)
+        self._machines.append(claim.machine)
+        self._shapes.append(claim.shape)
+        self._places.append(claim.places)
+        self._claims.append(claim.number)
+        self._slots.append(claim.slot)
+        self._active_s.append(claim.active_s)
         self._ready_s.append(job.ready_s)
         self._matched_s.append(matched_s)
         if brought is None:
@@ -105,34 +166,27 @@ class Recorder:
         return self._executing_s[number]
 
     @property
+    def cycles(self) -> list[tuple[float, Cycle]]:
+        """When each cycle began [s since the run began], and what it did."""
+        return self.cycle_log.read()
+
+    @property
     def attempts(self) -> list[Attempt]:
         """All attempts, those that never started among them."""
-        numbers = self._numbers()
         return [
             Attempt(
                 job,
                 number,
-                ready_s,
-                matched_s,
-                executing_s,
-                None if np.isnan(ended_s) else ended_s,
-                claim,
-                claim.places,
-                ORIGINS[origin],
-                OUTCOMES[outcome],
+                self._ready_s[place],
+                self._matched_s[place],
+                self._executing_s[place],
+                None if isnan(self._ended_s[place]) else self._ended_s[place],
+                Held(self._claims[place], self._machines[place], self._shapes[place], self._slots[place]),
+                self._places[place],
+                ORIGINS[self._origins[place]],
+                OUTCOMES[self._outcomes[place]],
             )
-            for job, number, ready_s, matched_s, executing_s, ended_s, claim, origin, outcome in zip(
-                self._jobs,
-                numbers,
-                self._ready_s,
-                self._matched_s,
-                self._executing_s,
-                self._ended_s,
-                self._claims,
-                self._origins,
-                self._outcomes,
-                strict=True,
-            )
+            for place, (job, number) in enumerate(zip(self._jobs, self._numbers(), strict=True))
         ]
 
     def _numbers(self) -> list[int]:
@@ -148,50 +202,60 @@ class Recorder:
 
     def attempts_frame(self, jobs: pd.DataFrame, start_unix: float) -> pd.DataFrame:
         """The frame "attempts" of a run; `jobs` is the frame the workload was read from."""
-        outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
-        kept = np.flatnonzero(outcomes != UNSTARTED)
-        places = [self._jobs[place].row for place in kept]
-        claims = [self._claims[place] for place in kept]
-        first = [claim.places[0] if claim.places else None for claim in claims]
-        brought = self._brought_to(kept.tolist())
+        kept = self._kept()
+        rows = [self._jobs[number].row for number in kept]
+        machines = [self._machines[number] for number in kept]
+        sizes = [self._shapes[number].size for number in kept]
+        held = [self._places[number] for number in kept]
+        first = [places[0] if places else None for places in held]
+        brought = self._brought_to(kept)
 
         def times(column: array[float]) -> pd.Series:
             return at(start_unix, np.asarray(column, dtype="float64")[kept])
 
         frame = pd.DataFrame(
             {
-                "job_id": jobs["job_id"].to_numpy()[places],
-                "schedd": jobs["schedd"].to_numpy()[places],
-                "submitter": jobs["submitter"].to_numpy()[places],
+                "job_id": jobs["job_id"].to_numpy()[rows],
+                "schedd": jobs["schedd"].to_numpy()[rows],
+                "submitter": jobs["submitter"].to_numpy()[rows],
                 "attempt": np.asarray(self._numbers(), dtype="int64")[kept],
                 "ready_at": times(self._ready_s),
                 "matched_at": times(self._matched_s),
                 "started_at": times(self._matched_s),
                 "executing_at": times(self._executing_s),
                 "ended_at": times(self._ended_s),
-                "slot": [f"slot1_{claim.slot}@{claim.machine.name}" for claim in claims],
-                "machine": [claim.machine.host for claim in claims],
-                "site": [claim.machine.site for claim in claims],
+                "slot": [
+                    f"slot1_{self._slots[number]}@{machine.name}"
+                    for number, machine in zip(kept, machines, strict=True)
+                ],
+                "machine": [machine.host for machine in machines],
+                "site": [machine.site for machine in machines],
                 "device_ids": [
-                    ",".join(claim.machine.device_ids[p] for p in claim.places) for claim in claims
+                    ",".join(machine.device_ids[place] for place in places)
+                    for machine, places in zip(machines, held, strict=True)
                 ],
                 "device_model": [
-                    None if p is None else c.machine.models[p] for p, c in zip(first, claims, strict=True)
+                    None if place is None else machine.models[place]
+                    for machine, place in zip(machines, first, strict=True)
                 ],
                 "capability": [
-                    np.nan if p is None else c.machine.capabilities[p]
-                    for p, c in zip(first, claims, strict=True)
+                    np.nan if place is None else machine.capabilities[place]
+                    for machine, place in zip(machines, first, strict=True)
                 ],
-                "cpus": [claim.shape.size.cpus for claim in claims],
-                "memory_mib": [claim.shape.size.memory_mib for claim in claims],
-                "gpus": [len(claim.places) for claim in claims],
-                "origin": [ORIGINS[self._origins[place]] for place in kept],
+                "cpus": [size.cpus for size in sizes],
+                "memory_mib": [size.memory_mib for size in sizes],
+                "gpus": [len(places) for places in held],
+                "origin": [ORIGINS[self._origins[number]] for number in kept],
                 "cold": pd.Series([start.cold for start in brought], dtype="boolean"),
                 "moved_mib": [np.nan if s.cold is None else s.moved_mb * 1e6 / 2**20 for s in brought],
-                "outcome": [OUTCOMES[self._outcomes[place]] for place in kept],
+                "outcome": [OUTCOMES[self._outcomes[number]] for number in kept],
             }
         )
         return conform(frame, "attempts")
+
+    def _kept(self) -> list[int]:
+        """The numbers of the attempts that started."""
+        return [number for number, outcome in enumerate(self._outcomes) if outcome != UNSTARTED]
 
     def priorities_frame(self, start_unix: float) -> pd.DataFrame:
         """Real priorities at the moments that were asked for: at, submitter, real_priority."""
@@ -200,13 +264,13 @@ class Recorder:
 
     def starts_frame(self, start_unix: float) -> pd.DataFrame:
         """How software reached each attempt: row of the job, when, where, seconds, cold, MB by level, pulls, failure."""
-        kept = [place for place, outcome in enumerate(self._outcomes) if outcome != UNSTARTED]
-        claims = [self._claims[place] for place in kept]
+        kept = self._kept()
+        machines = [self._machines[number] for number in kept]
         frame = pd.DataFrame(self._brought_to(kept), columns=list(Start._fields))
-        frame.insert(0, "row", [self._jobs[place].row for place in kept])
-        frame.insert(1, "at", at(start_unix, [claim.active_s for claim in claims]))
-        frame.insert(2, "site", pd.Series([claim.machine.site for claim in claims], dtype="str"))
-        frame.insert(3, "host", pd.Series([claim.machine.host for claim in claims], dtype="str"))
+        frame.insert(0, "row", [self._jobs[number].row for number in kept])
+        frame.insert(1, "at", at(start_unix, [self._active_s[number] for number in kept]))
+        frame.insert(2, "site", pd.Series([machine.site for machine in machines], dtype="str"))
+        frame.insert(3, "host", pd.Series([machine.host for machine in machines], dtype="str"))
         return frame
 
     def _brought_to(self, places: list[int]) -> list[Start]:
@@ -225,8 +289,8 @@ class Recorder:
         starts, vacated, left = np.zeros(count), np.zeros(count), np.full(count, np.nan)
         status = np.full(count, "idle", dtype=object)
         outcomes = np.frombuffer(bytes(self._outcomes), dtype="uint8")
-        kept = np.flatnonzero(outcomes != UNSTARTED)
-        if len(kept):
+        kept = self._kept()
+        if kept:
             rows = np.array([self._jobs[place].row for place in kept])
             ended, code = outcomes[kept], np.asarray(self._ended_s)[kept]
             begins = np.asarray(self._matched_s if clock == "shadow" else self._executing_s)[kept]
@@ -259,11 +323,12 @@ class Recorder:
 
     def cycles_frame(self, start_unix: float) -> pd.DataFrame:
         """The frame "cycles" of a run."""
-        cycles = [cycle for _, cycle in self.cycles]
+        told = self.cycles
+        cycles = [cycle for _, cycle in told]
         frame = pd.DataFrame(
             {
                 "negotiator": "simulated",
-                "started_at": at(start_unix, [started for started, _ in self.cycles]),
+                "started_at": at(start_unix, [began_s for began_s, _ in told]),
                 "duration_s": 0.0,
                 "considered": [cycle.considered for cycle in cycles],
                 "matched": [cycle.matched for cycle in cycles],

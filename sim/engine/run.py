@@ -253,7 +253,7 @@ class Plan:
         cycle_at, round_at = record.last_cycle(start), record.last_round(start)
         stays = self.supply.draw(stream(seed, "supply"))
         pool = Pool(
-            [(_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on],
+            ((_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on),
             [_session(stay, self.matcher, start) for stay in stays],
             running=_running(jobs, stays, self.matcher, start),
             matcher=self.matcher,

@@ -21,15 +21,15 @@ class SlotTable:
         self.matcher = matcher
         self._states: dict[tuple[int, Remainder, float], State] = {}
         self._shapes: dict[tuple[int, Remainder], Shape] = {}
-        self._varying: dict[tuple[int, int], bool] = {}
 
     def state(self, kind: Kind, left: Remainder, rank: float) -> State:
         """The state of a slot of this kind with `left` free."""
         key = (kind.id, left, rank)
         found = self._states.get(key)
         if found is None:
+            before = float(pre_job_rank(0.0, left))
             found = self._states[key] = State(
-                len(self._states), kind, left, rank, self.matcher.weight(kind, left)
+                len(self._states), kind, left, rank, self.matcher.weight(kind, left), before
             )
         return found
 
@@ -43,11 +43,7 @@ class SlotTable:
 
     def varies(self, cluster: Autocluster, kind: Kind) -> bool:
         """Whether the two sides' expressions read the time, so that what they say today may be wrong tomorrow."""
-        key = (cluster.id, kind.id)
-        found = self._varying.get(key)
-        if found is None:
-            found = self._varying[key] = self.matcher.reads_time(cluster, kind)
-        return found
+        return self.matcher.reads_time(cluster, kind)
 
     def fits(self, cluster: Autocluster, state: State, now: float) -> bool:
         """Whether a slot in this state takes such a job at `now` [s, Unix]."""
@@ -71,13 +67,10 @@ class SlotTable:
 
     def ranks(self, cluster: Autocluster, state: State) -> tuple[float, float, float]:
         """The keys by which the negotiator sorts, larger first: pre-job, job and post-job rank (fact sheet §1.6)."""
-        found = state.ranks.get(cluster.id)
-        if found is None:
-            matcher = self.matcher
-            before = pre_job_rank(matcher.slot_rank(cluster, state.kind), state.left)
-            found = (float(before), matcher.rank(cluster, state.kind, state.left), state.rank)
-            state.ranks[cluster.id] = found
-        return found
+        matcher, kind = self.matcher, state.kind
+        slot_rank = matcher.slot_rank(cluster, kind)
+        before = float(pre_job_rank(slot_rank, state.left)) if slot_rank else state.before
+        return before, matcher.rank(cluster, kind, state.left), state.rank
 
     def carve(self, cluster: Autocluster, state: State) -> Carving:
         """Take a job's request, rounded as MODIFY_REQUEST_EXPR_* rounds it, and the first devices that suit."""

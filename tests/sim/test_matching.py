@@ -467,6 +467,31 @@ def test_a_few_evaluations_serve_many_questions() -> None:
         assert table.evaluations == 1
 
 
+def test_pairs_that_agree_in_what_is_read_share_an_evaluation() -> None:
+    """Sizes of jobs and racks that nobody reads cost nothing; what hides what it reads is asked of every kind."""
+    made = [slot_text(Rack=f'"{rack}"') for rack in "abc"]
+    sizes = [job_text(gpus=0, RequestMemory=str(1024 * size)) for size in (1, 2, 3)]
+    open_one = job_text('TARGET.Rack == "b"', gpus=0)
+    hidden = job_text('eval(strcat("TARGET.", "Rack")) == "b"', gpus=0)
+    table = Matcher([*sizes, open_one, hidden], made)
+    left = Remainder(32, 65536, 10240, ())
+
+    def answers(job: str) -> list[bool]:
+        found = [
+            table.fits(table.autocluster(job), table.kind(slot, names_of(slot))[0], left, 0.0)
+            for slot in made
+        ]
+        assert found == [truth(read_ad(slot), read_ad(job), 0.0) for slot in made]
+        return found
+
+    assert [answers(job) for job in sizes] == [[True] * 3] * 3
+    assert table.evaluations == 1
+    assert answers(open_one) == [False, True, False]
+    assert table.evaluations == 4
+    assert answers(hidden) == [False, True, False]
+    assert table.evaluations == 7
+
+
 @pytest.mark.parametrize("limits", [LIMITS, LIMITS_25])
 @pytest.mark.parametrize("version", ["23.9.6", "25.14.1"])
 @pytest.mark.parametrize("disk_25", [True, False])

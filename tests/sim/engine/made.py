@@ -159,7 +159,9 @@ class Made:
 
 def attempts(pool: Pool) -> list[tuple[str, float, float | None, str, str, tuple[int, ...]]]:
     """The attempts as (submitter, start, end, origin, outcome, places of devices)."""
-    return [(row[6].person.name, row[4], row[5], row[8], row[9], row[7]) for row in pool.recorder.attempts]
+    return [
+        (row[0].queue.person.name, row[4], row[5], row[8], row[9], row[7]) for row in pool.recorder.attempts
+    ]
 
 
 def by_origin(pool: Pool) -> dict[str, int]:

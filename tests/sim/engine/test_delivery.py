@@ -47,6 +47,8 @@ def test_a_start_takes_the_slot_longer() -> None:
     assert lengths[0] == pytest.approx(100 + starts["seconds"][0])
     assert lengths[1] == pytest.approx(100 + TORCH.hot_s)  # from the kernel's cache
     assert starts["cold"].tolist() == [True, False]
+    asked = [row.matched_s + to_start for row in recorder.attempts]
+    assert [at.timestamp() for at in starts["at"]] == pytest.approx(asked)
 
 
 def test_a_missing_repository_stops_the_pilot_and_the_job_goes_elsewhere() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sim.classads.request import Request
 from sim.engine.invariants import BrokenInvariantError, verify
 from sim.engine.pool import Pool
+from sim.engine.records import CycleLog
 from tests.sim.engine.made import Made, slot_text
 
 MODELS = [("GTX 480", 2.0), ("V100", 7.0), ("TITAN RTX", 7.5), ("A100", 8.0)]
@@ -86,7 +87,7 @@ def check_jobs(pool: Pool, rows: list) -> None:  # type: ignore[type-arg]
         for person in pool.submitters.values()
         for queue in person.queues.values()
         for place in queue.heap
-        if pool.job(place).starts == 0
+        if pool.job(place).row not in by_job
     )
     assert idle >= 0
 
@@ -97,8 +98,8 @@ def check_cores(rows: list) -> None:  # type: ignore[type-arg]
         total = next(iter(claims)).machine.total
         events = []
         for claim in claims:
-            ends = [end for _, end, row in intervals if row[6] is claim]
-            begins = [begin for begin, _, row in intervals if row[6] is claim]
+            ends = [end for _, end, row in intervals if row[6] == claim]
+            begins = [begin for begin, _, row in intervals if row[6] == claim]
             events += [(min(begins), 1, claim.shape.size.cpus), (max(ends), 0, -claim.shape.size.cpus)]
         used = 0.0
         for _, _, change in sorted(events):
@@ -142,16 +143,18 @@ def test_the_check_sees_what_is_wrong() -> None:
         machine.total = machine.total._replace(cpus=1.0)
 
     def share(pool: Pool) -> None:
-        for attempt in pool.recorder.attempts:
-            if attempt.places:
-                attempt.claim.places = (0,)
+        recorder = pool.recorder
+        recorder._places = [(0,) if places else () for places in recorder._places]
 
     def repeat(pool: Pool) -> None:
         first, second = pool.recorder.attempts[:2]
         second.job.row = first.job.row
 
     def forget(pool: Pool) -> None:
-        pool.recorder.cycles[0][1].idle += 1
+        began_s, first = pool.recorder.cycles[0]
+        first.idle += 1
+        pool.recorder.cycle_log = CycleLog()
+        pool.recorder.cycle_log.add(began_s, first)
 
     def overdraw(pool: Pool) -> None:
         next(iter(pool.submitters.values())).usage = -1.0
