@@ -200,7 +200,8 @@ class Node:
     """A node that runs traces object by object: its CVMFS cache and, above it, the kernel's page cache.
 
     A chunk of a mapped library is asked for only when its pages are gone from the kernel, and counts as used for as long as
-    its process runs; a whole file is opened, and so must be in the cache, at every start.
+    its process runs; a whole file is opened, and so must be in the cache, at every start. A catalog that was read stays
+    loaded, and so pinned, for as long as its repository is mounted.
     """
 
     cache: Cache
@@ -226,7 +227,7 @@ class Node:
             size_mb = item.unpacked_bytes / 1e6
             if self.cache.used_mb + size_mb > self.cache.quota_mb:
                 self._use(mapped)
-            self.cache.add(item.key, size_mb)
+            self.cache.add(item.key, size_mb, pin=item.kind == "catalog")
         self._use(mapped)
         return Fetched(objects, wire, unpacked, self.cache.cleanups - before)
 
