@@ -153,7 +153,7 @@ def test_after_an_eviction_when_the_kernel_lost_pages(shared_data: Path) -> None
     rng = np.random.default_rng(4)
     found = []
     for _ in range(20):
-        runs, chunks = after_eviction(
+        runs, _ = after_eviction(
             traces,
             lambda chunks: [chunks[place] for place in rng.permutation(len(chunks))[: len(chunks) // 8]],
         )
