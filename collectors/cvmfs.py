@@ -24,6 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
+from collectors.hashes import Hash
 from collectors.signature import Trust, Whitelist, check_signature, judge, signed_by
 from collectors.source import Moment, Reading
 from collectors.web import Web, check_url
@@ -36,47 +37,10 @@ MOST_MANIFEST = 1 << 20
 MOST_OBJECT = 256 << 20  # compressed
 MOST_CATALOG = 1 << 30  # unpacked
 LEVELS = 64  # of nested catalogs and of symlinks that are followed
-_HASH = re.compile(r"([0-9a-f]{32,40})(-rmd160|-shake128)?")
 _DATE = "%a %b %d %H:%M:%S %Z %Y"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 
 DIRECTORY, NESTED, FILE, SYMLINK = 1, 2, 4, 8
-
-
-class Hash(NamedTuple):
-    """The name of an object: hexadecimal digits and what follows them for other algorithms than SHA-1."""
-
-    digits: str
-    suffix: str = ""
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> Hash:
-        """Read a hash; InputError where it is none."""
-        match = _HASH.fullmatch(text)
-        if match is None or (match[2] and len(match[1]) != 40):
-            raise InputError(f"{where}: {text[:60]!r} is no hash of an object")
-        return cls(match[1], match[2] or "")
-
-    def __str__(self) -> str:
-        return self.digits + self.suffix
-
-    def path(self, kind: str) -> str:
-        """Where the object lies below the repository: C catalog, H history, X certificate, M metainfo."""
-        return f"data/{self.digits[:2]}/{self.digits[2:]}{self.suffix}{kind}"
-
-    def of(self, content: bytes) -> str:
-        """The digits that this algorithm gives for some bytes."""
-        if self.suffix == "-shake128":
-            return hashlib.shake_128(content).hexdigest(20)
-        if self.suffix == "-rmd160":
-            try:
-                return hashlib.new("ripemd160", content).hexdigest()
-            except ValueError as error:
-                raise SourceError(
-                    "this Python has no RIPEMD-160, so the repository's objects can't be verified"
-                ) from error
-        name = "md5" if len(self.digits) == 32 else "sha1"
-        return hashlib.new(name, content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -492,15 +456,16 @@ class Repository:
         SourceError : the server fails
         """
         manifest, whitelist = self.manifest(), self.whitelist()
-        fingerprint = None
+        certificate = None
         if manifest.certificate is not None:
             where = self._where(manifest.certificate, "X")
-            certificate = self.fetch(manifest.certificate, "X")
-            fingerprint = check_signature(certificate, manifest.digest, manifest.signature, where)
+            certificate = check_signature(
+                self.fetch(manifest.certificate, "X"), manifest.digest, manifest.signature, where
+            )
         rooted = None
         if key is not None:
             rooted = whitelist is not None and signed_by(whitelist, key, "the master key")
-        return judge(manifest.name, fingerprint, whitelist, now, rooted=rooted)
+        return judge(manifest.name, certificate, whitelist, now, rooted=rooted)
 
     def links(self, directory: str) -> dict[str, str]:
         """The symlinks of a directory (without the leading slash) and where they point; empty where there is none."""
