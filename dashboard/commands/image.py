@@ -21,7 +21,7 @@ REPOSITORY = "http://cvmfs-s1fnal.opensciencegrid.org:8000/cvmfs/singularity.ope
     "repositories",
     multiple=True,
     metavar="URL",
-    help="Address of the repository on a server; several are compared for their lag. Default: the OSPool's images.",
+    help="Address of the repository on a server; several, and this machine's mount /cvmfs/NAME, are compared for their lag. Default: the OSPool's images.",
 )
 @click.option("--proxy", metavar="URL", help="The site's proxy; else http_proxy of the environment counts.")
 @click.option(
