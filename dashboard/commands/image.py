@@ -239,7 +239,7 @@ def _visible(answer: dict[str, Any], pushed_at: Any, now: Any) -> dict[str, Any]
     from sim.delivery.publication import Pipeline, delays
 
     kind = classify(answer["name"])
-    wire_mb = answer.get("registry", {}).get("bytes", kind.image_wire_mb * 1e6) / 1e6
+    wire_mb = (answer.get("registry", {}).get("bytes") or kind.image_wire_mb * 1e6) / 1e6
     unpacked_mb = answer.get("bytes", wire_mb * kind.image_mb / kind.image_wire_mb * 1e6) / 1e6
     drawn = delays(wire_mb, unpacked_mb, Pipeline(), np.random.default_rng(1))
     times = {
@@ -358,9 +358,8 @@ def _words(answer: dict[str, Any]) -> str:
         told = answer["registry"]
         lines += ["", f"registry   {told['image']}: {told['verdict']}"]
         if "layers" in told:
-            lines.append(
-                f"           {told['layers']} layers, {told['bytes'] / 1e6:,.0f} MB compressed, {told['digest'][:19]}"
-            )
+            size = "of unknown size" if told["bytes"] is None else f"{told['bytes'] / 1e6:,.0f} MB compressed"
+            lines.append(f"           {told['layers']} layers, {size}, {told['digest'][:19]}")
     return "\n".join(lines)
 
 

@@ -43,14 +43,14 @@ class Cache:
         self.held[key] = size_mb
         return True
 
-    def touch_all(self, keys: Sequence[Hashable]) -> bool:
-        """Note the use of several objects; False, and none is noted, if one isn't there."""
+    def touch_all(self, keys: Iterable[Hashable]) -> bool:
+        """Note the use of several objects, up to the first that isn't there; False if there is one."""
         held = self.held
         for key in keys:
-            if key not in held:
+            size_mb = held.pop(key, None)
+            if size_mb is None:
                 return False
-        for key in keys:
-            held[key] = held.pop(key)
+            held[key] = size_mb
         return True
 
     def recent(self, keys: Sequence[Hashable], room_mb: float) -> bool:
