@@ -64,7 +64,8 @@ def image(
 ) -> None:
     """Tell what the image NAME[:TAG] weighs, what a start costs cold and warm, and how fresh its repository is.
 
-    NAME is the path in the repository, such as opensciencegrid/tensorflow:latest. Without it, --sync-list FILE compares every
+    NAME is the path in the repository, such as opensciencegrid/tensorflow:latest, or as jobs name it, with /cvmfs/REPOSITORY/
+    before it. Without it, --sync-list FILE compares every
     image of a list with its registry and the repository.
     """
     import pandas as pd
@@ -92,7 +93,7 @@ def image(
         compared = _compared(source, _sync_list(sync_list), web)
         print_json(compared) if wants_json(as_json) else click.echo(_list_words(compared))
         return
-    checked_name(name)
+    name = checked_name(_inside(name, source.name))
     node = _node(stat, Path("/cvmfs") / source.name)
     try:
         found = source.image(name)
@@ -126,6 +127,16 @@ def image(
         print_json(answer)
     else:
         click.echo(_words(answer))
+
+
+def _inside(name: str, repository: str) -> str:
+    """An image's name in its repository; jobs name it with /cvmfs/REPOSITORY/ before it."""
+    own = f"/cvmfs/{repository}/"
+    if name.startswith("/cvmfs/") and not name.startswith(own):
+        raise InputError(
+            f"{name[:200]!r} doesn't lie in {repository}; --repository takes the address of the one that it lies in"
+        )
+    return name.removeprefix(own)
 
 
 def _sync_list(path: Path) -> Any:

@@ -346,6 +346,21 @@ def test_the_proxy_is_used(made: Served, tmp_path: Path) -> None:
     assert made.asked[address] == 1
 
 
+def test_the_environments_proxy_is_used(
+    made: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """http_proxy as sites set it, and no_proxy beside it."""
+    writer = Writer(tmp_path)
+    writer.write(TREE)
+    address = "http://stratum1.example/cvmfs/made.example.org/.cvmfspublished"
+    made.prescribed[address] = (200, {}, (writer.place / ".cvmfspublished").read_bytes())
+    monkeypatch.setenv("http_proxy", made.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert Repository("http://stratum1.example/cvmfs/made.example.org").manifest().revision == 7
+    assert Repository(f"{made.url}/made.example.org").manifest().revision == 7
+    assert (made.asked[address], made.asked["/made.example.org/.cvmfspublished"]) == (1, 1)
+
+
 STAT = """VERSION PID UPTIME(M) MEM(K) REVISION EXPIRES(M) NOCATALOGS CACHEUSE(K) CACHEMAX(K) NOFDUSE NOFDMAX NOIOERR NOOPEN HITRATE(%) RX(K) SPEED(K/S) HOST PROXY ONLINE
 2.12.0.0 4242 17 40232 4 3 2 125030 4096001 0 130560 0 5121 99.1 94281 6120 http://server/cvmfs/x http://squid:3128 1
 """
