@@ -24,6 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
+from collectors.hashes import Hash
 from collectors.signature import Trust, Whitelist, check_signature, judge, signed_by
 from collectors.source import Moment, Reading
 from collectors.web import Web, check_url
@@ -36,47 +37,10 @@ MOST_MANIFEST = 1 << 20
 MOST_OBJECT = 256 << 20  # compressed
 MOST_CATALOG = 1 << 30  # unpacked
 LEVELS = 64  # of nested catalogs and of symlinks that are followed
-_HASH = re.compile(r"([0-9a-f]{32,40})(-rmd160|-shake128)?")
 _DATE = "%a %b %d %H:%M:%S %Z %Y"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 
 DIRECTORY, NESTED, FILE, SYMLINK = 1, 2, 4, 8
-
-
-class Hash(NamedTuple):
-    """The name of an object: hexadecimal digits and what follows them for other algorithms than SHA-1."""
-
-    digits: str
-    suffix: str = ""
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> Hash:
-        """Read a hash; InputError where it is none."""
-        match = _HASH.fullmatch(text)
-        if match is None or (match[2] and len(match[1]) != 40):
-            raise InputError(f"{where}: {text[:60]!r} is no hash of an object")
-        return cls(match[1], match[2] or "")
-
-    def __str__(self) -> str:
-        return self.digits + self.suffix
-
-    def path(self, kind: str) -> str:
-        """Where the object lies below the repository: C catalog, H history, X certificate, M metainfo."""
-        return f"data/{self.digits[:2]}/{self.digits[2:]}{self.suffix}{kind}"
-
-    def of(self, content: bytes) -> str:
-        """The digits that this algorithm gives for some bytes."""
-        if self.suffix == "-shake128":
-            return hashlib.shake_128(content).hexdigest(20)
-        if self.suffix == "-rmd160":
-            try:
-                return hashlib.new("ripemd160", content).hexdigest()
-            except ValueError as error:
-                raise SourceError(
-                    "this Python has no RIPEMD-160, so the repository's objects can't be verified"
-                ) from error
-        name = "md5" if len(self.digits) == 32 else "sha1"
-        return hashlib.new(name, content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -332,6 +296,7 @@ class Repository:
     refresh_s: float | None = None
     most_catalog: int = MOST_CATALOG
     _manifest: tuple[float, Manifest] | None = None
+    _fell_from: int | None = None
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -369,17 +334,38 @@ class Repository:
         if found.name != self.name:
             raise InputError(f"{self.url}: the repository there is called {found.name!r}")
         self.shelf.put(key, content)
+        self._fell_from = self._newer_seen(key.replace(".manifest", ".newest"), content, found)
         self._manifest = (time.monotonic(), found)
         return found
 
     def notes(self, now: pd.Timestamp) -> list[str]:
-        """What looks wrong about the manifest: a clock that disagrees, a repository that nobody publishes to."""
-        ahead = (self.manifest().published_at - now).total_seconds()
+        """What looks wrong about the manifest: a clock that disagrees, a revision older than one seen here before."""
+        manifest = self.manifest()
+        found = []
+        ahead = (manifest.published_at - now).total_seconds()
         if ahead > 300:
-            return [
+            found.append(
                 f"published {ahead:.0f} s in the future: a clock is wrong, here or on the release manager"
-            ]
-        return []
+            )
+        if self._fell_from is not None:
+            found.append(
+                f"revision {self._fell_from} was seen here before: the server fell back or was rolled back"
+            )
+        return found
+
+    def _newer_seen(self, key: str, content: bytes, found: Manifest) -> int | None:
+        """The highest revision ever seen here, if it lies above this one, which else is kept as the highest."""
+        try:
+            kept = self.shelf.get(key)
+            if (
+                kept is not None
+                and (seen := Manifest.parse(kept, "the kept manifest").revision) > found.revision
+            ):
+                return seen
+        except InputError:
+            pass  # whatever lies there, it is replaced
+        self.shelf.put(key, content)
+        return None
 
     def root(self) -> Catalog:
         """The root catalog."""
@@ -492,15 +478,16 @@ class Repository:
         SourceError : the server fails
         """
         manifest, whitelist = self.manifest(), self.whitelist()
-        fingerprint = None
+        certificate = None
         if manifest.certificate is not None:
             where = self._where(manifest.certificate, "X")
-            certificate = self.fetch(manifest.certificate, "X")
-            fingerprint = check_signature(certificate, manifest.digest, manifest.signature, where)
+            certificate = check_signature(
+                self.fetch(manifest.certificate, "X"), manifest.digest, manifest.signature, where
+            )
         rooted = None
         if key is not None:
             rooted = whitelist is not None and signed_by(whitelist, key, "the master key")
-        return judge(manifest.name, fingerprint, whitelist, now, rooted=rooted)
+        return judge(manifest.name, certificate, whitelist, now, rooted=rooted)
 
     def links(self, directory: str) -> dict[str, str]:
         """The symlinks of a directory (without the leading slash) and where they point; empty where there is none."""
@@ -583,13 +570,17 @@ def compare(
 ) -> pd.DataFrame:
     """The frame "repositories": a row per server of one repository, with how far it lags behind the newest.
 
-    A server that can't be read has a row with its error.
+    A path such as /cvmfs/NAME stands for this machine's own mount: what its client says. A server or mount that can't be
+    read has a row with its error.
     """
     at = now if now is not None else pd.Timestamp.now(tz="UTC")
     rows = []
     for url in urls:
         row: dict[str, Any] = {"seen_at": at, "server": url, "repository": url.rstrip("/").rsplit("/", 1)[-1]}
         try:
+            if url.startswith("/"):
+                rows.append(row | _of_mount(Path(url)))
+                continue
             repository = Repository(url, web or Web(), shelf or Shelf())
             found = repository.manifest()
             row |= {
@@ -610,8 +601,18 @@ def compare(
     return conform(frame, "repositories")
 
 
+def _of_mount(mount: Path) -> dict[str, Any]:
+    """The columns of "repositories" that a mounted client fills; SourceError where none says anything."""
+    told = read_attributes(mount)
+    if not told.get("revision", "").isdigit():
+        raise SourceError(f"{mount}: no CVMFS client answers there for its user.* attributes")
+    words = {"hitrate": "{} % hits", "nioerr": "{} I/O errors", "ncleanup24": "{} cleanups in 24 h"}
+    notes = [form.format(told[name]) for name, form in words.items() if name in told]
+    return {"revision": int(told["revision"]), "notes": ", ".join(notes) or None}
+
+
 class RepositorySource:
-    """Servers of CVMFS repositories as a source of collecting: the frame "repositories" in every round.
+    """Servers of CVMFS repositories, and mounts of this machine, as a source of collecting: "repositories" in every round.
 
     Servers are asked for their manifests at most once a minute each, whatever the round's interval.
     """
@@ -623,7 +624,8 @@ class RepositorySource:
     ) -> None:
         self.urls = tuple(urls)
         for url in urls:
-            Repository(url)
+            if not url.startswith("/"):
+                Repository(url)
         self._web = web or Web()
         self._every_s = every_s
         self._asked_s = -every_s

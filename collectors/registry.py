@@ -28,6 +28,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join((INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST))
 MOST_MANIFEST = 4 << 20  # what registries themselves allow
 MOST_PAGES = 200
+MOST_INDEXES = 3  # one in another
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _LIMIT = re.compile(r"(\d+)(?:;w=(\d+))?")
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
@@ -60,7 +61,7 @@ class RegistryImage:
     digest : of what the tag points to: an index, or the manifest itself
     platforms : of the index, os/architecture[/variant]; the image's own alone where there is none
     layers : digests, lowest first
-    bytes : of the compressed layers
+    bytes : of the compressed layers; None where the manifest doesn't tell (schema 1)
     """
 
     reference: Reference
@@ -68,7 +69,7 @@ class RegistryImage:
     manifest_digest: str
     platforms: tuple[str, ...]
     layers: tuple[str, ...]
-    bytes: int
+    bytes: int | None
     limit: PullLimit | None
 
     @property
@@ -110,33 +111,29 @@ class Registry:
         """
         if image.wildcard:
             raise InputError(f"{image}: a tag with * stands for several images; name one of them")
-        top, digest, limit = self._manifest(image, image.digest or image.tag)
-        platforms = [platform]
-        manifest, own = top, digest
-        if "manifests" in top:
-            entries = [entry for entry in _list(top, "manifests") if _platform(entry) != "unknown/unknown"]
+        manifest, digest, limit = self._manifest(image, image.digest or image.tag)
+        own, platforms = digest, [platform]
+        for _ in range(MOST_INDEXES):
+            if "manifests" not in manifest:
+                break
+            entries = [
+                entry for entry in _list(manifest, "manifests") if _platform(entry) != "unknown/unknown"
+            ]
             platforms = [_platform(entry) for entry in entries]
-            chosen = next((entry for entry in entries if _platform(entry) == platform), None)
+            chosen = _chosen(entries, platform)
             if chosen is None:
                 raise InputError(f"{image} has no {platform} image, only {', '.join(platforms) or 'none'}")
             manifest, own, _ = self._manifest(image, str(chosen.get("digest")))
-        layers = _list(manifest, "layers")
-        if not layers and "fsLayers" in manifest:
-            raise InputError(f"{image}: a manifest of the old schema 1, whose layers have no sizes")
-        return RegistryImage(
-            reference=image,
-            digest=digest,
-            manifest_digest=own,
-            platforms=tuple(platforms),
-            layers=tuple(str(layer.get("digest")) for layer in layers),
-            bytes=sum(_size(layer) for layer in layers),
-            limit=limit,
-        )
+        layers, sizes = _layers(manifest)
+        if layers is None:
+            raise InputError(f"{image}: what the registry has there is no image (a manifest without layers)")
+        return RegistryImage(image, digest, own, tuple(platforms), layers, sizes, limit)
 
     def tags(self, image: Reference) -> list[str]:
         """All tags of an image's repository, over as many pages as there are."""
-        path, found = "tags/list?n=1000", []
-        for _ in range(MOST_PAGES):
+        path, found, seen = "tags/list?n=1000", [], set[str]()
+        while path not in seen and len(seen) < MOST_PAGES:
+            seen.add(path)
             answer = self._ask(image, path)
             if answer.status == 404:
                 raise InputError(f"{self.name} has no repository {image.path!r}")
@@ -150,7 +147,9 @@ class Registry:
             if not following.startswith(prefix):
                 raise SourceError(f"{self.name}: the next page of tags lies elsewhere ({following[:200]})")
             path = following.removeprefix(prefix)
-        raise SourceError(f"{self.name}: more than {MOST_PAGES} pages of tags for {image.path}")
+        raise SourceError(
+            f"{self.name}: the pages of tags for {image.path} never end (stopped after {len(seen)})"
+        )
 
     def _manifest(self, image: Reference, which: str) -> tuple[dict[str, Any], str, PullLimit | None]:
         answer = self._ask(image, f"manifests/{which}", accept=ACCEPT)
@@ -254,6 +253,23 @@ def _parsed(answer: Answer, name: str) -> dict[str, Any]:
 def _list(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     held = manifest.get(name)
     return [entry for entry in held if isinstance(entry, dict)] if isinstance(held, list) else []
+
+
+def _chosen(entries: list[dict[str, Any]], platform: str) -> dict[str, Any] | None:
+    """The entry of a platform, else of a variant of it; None where there is none."""
+    variants = [entry for entry in entries if _platform(entry).startswith(f"{platform}/")]
+    exact = [entry for entry in entries if _platform(entry) == platform]
+    return next(iter(exact + variants), None)
+
+
+def _layers(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, int | None]:
+    """An image's layers and their bytes; schema 1 tells no sizes, and the top layer first, which is how they are hashed."""
+    if "layers" in manifest:
+        layers = _list(manifest, "layers")
+        return tuple(str(layer.get("digest")) for layer in layers), sum(_size(layer) for layer in layers)
+    if "fsLayers" in manifest:
+        return tuple(str(layer.get("blobSum")) for layer in _list(manifest, "fsLayers")), None
+    return None, None
 
 
 def _size(layer: Mapping[str, Any]) -> int:

@@ -1,12 +1,12 @@
 """Who signed a CVMFS repository: its manifest by a certificate, the certificate by a whitelist, the whitelist by a master key.
 
 The manifest's signature is RSA (PKCS #1 v1.5, SHA-1) over the hexadecimal hash of its text; a whitelist's is RSA over the
-bare hash (CVMFS documentation, "Technical details"; both forms checked against a repository that CVMFS 2.12 signed).
+bare hash (CVMFS documentation, "Technical details"; both forms checked against a repository that CVMFS 2.12 signed). A
+whitelist's hash and its fingerprints are by the repository's algorithm, which a suffix names where it isn't SHA-1.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,17 +18,18 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from collectors.hashes import Hash
 from sim.errors import InputError
 
-_FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){19}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){19}(-rmd160|-shake128)?")
 
 
 class Whitelist(NamedTuple):
-    """What `.cvmfswhitelist` says: repository, until when it holds, SHA-1 fingerprints of certificates; hash and signature."""
+    """What `.cvmfswhitelist` says: repository, until when it holds, fingerprints of certificates; hash and signature."""
 
     name: str
     expires_at: pd.Timestamp
-    fingerprints: frozenset[str]
+    fingerprints: frozenset[Hash]
     digest: bytes
     signature: bytes
 
@@ -41,16 +42,23 @@ class Whitelist(NamedTuple):
         name = re.search(rb"^N([!-~]{1,200})$", text, re.MULTILINE)
         if not mark or expires is None or name is None:
             raise InputError(f"{where}: no whitelist of a CVMFS repository")
-        own = hashlib.sha1(text + b"\n", usedforsecurity=False).hexdigest()
-        if digest.decode("ascii", "replace") != own:
+        told = Hash.parse(digest.decode("ascii", "replace"), f"{where}, checksum line of the whitelist")
+        own = told.of(text + b"\n")
+        if told.digits != own:
             raise InputError(f"{where}: the whitelist was changed on its way: its checksum is {own}")
         try:
             until = datetime.strptime(expires[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
         except ValueError as error:
             raise InputError(f"{where}: the whitelist's end {expires[1].decode()} is no time") from error
-        lines = (line.split("#")[0].strip().upper() for line in text.decode("ascii", "replace").splitlines())
-        prints = frozenset(line.replace(":", "").lower() for line in lines if _FINGERPRINT.fullmatch(line))
+        lines = (line.split("#")[0].strip().lower() for line in text.decode("ascii", "replace").splitlines())
+        prints = frozenset(
+            Hash.parse(line.replace(":", ""), where) for line in lines if _FINGERPRINT.fullmatch(line)
+        )
         return cls(name[1].decode(), pd.Timestamp(until), prints, digest, signature)
+
+    def lists(self, certificate: bytes) -> bool:
+        """Whether a certificate (DER) is one of those."""
+        return any(each.of(certificate) == each.digits for each in self.fingerprints)
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,15 @@ class Trust:
     notes: tuple[str, ...] = ()
 
 
-def check_signature(certificate: bytes, digest: str, signature: bytes, where: str) -> str:
-    """Verify a manifest's signature with its certificate (PEM) and give the certificate's fingerprint; InputError if it fails."""
+def check_signature(certificate: bytes, digest: str, signature: bytes, where: str) -> bytes:
+    """Verify a manifest's signature with its certificate (PEM) and give the certificate (DER); InputError if it fails."""
     try:
         found = x509.load_pem_x509_certificate(certificate)
         key = found.public_key()
         if not isinstance(key, rsa.RSAPublicKey):
             raise InputError(f"{where}: its certificate has no RSA key")
         key.verify(signature, digest.encode(), padding.PKCS1v15(), hashes.SHA1())  # noqa: S303 - CVMFS's own choice
-        return found.fingerprint(hashes.SHA1()).hex()  # noqa: S303
+        return found.public_bytes(serialization.Encoding.DER)
     except InvalidSignature as error:
         raise InputError(
             f"{where}: the manifest's signature isn't that of its certificate; refused"
@@ -104,28 +112,28 @@ def signed_by(whitelist: Whitelist, key: bytes, where: str) -> bool:
 
 def judge(
     name: str,
-    fingerprint: str | None,
+    certificate: bytes | None,
     whitelist: Whitelist | None,
     now: pd.Timestamp,
     *,
     rooted: bool | None = None,
 ) -> Trust:
-    """What the verified parts together say; `fingerprint` is None where the manifest has no certificate."""
+    """What the verified parts together say; `certificate` (DER) is None where the manifest has none."""
     notes = []
-    if fingerprint is None:
+    if certificate is None:
         notes.append("the manifest names no certificate, so its signature can't be verified")
     listed = False
     if whitelist is None:
         notes.append("the server has no whitelist")
     elif whitelist.name != name:
         notes.append(f"the whitelist is that of {whitelist.name}")
-    elif fingerprint is not None and fingerprint not in whitelist.fingerprints:
+    elif certificate is not None and not whitelist.lists(certificate):
         notes.append("the certificate isn't on the whitelist")
     elif whitelist.expires_at < now:
         notes.append(f"the whitelist expired on {whitelist.expires_at:%Y-%m-%d}")
     else:
-        listed = fingerprint is not None
+        listed = certificate is not None
     if rooted is False:
         notes.append("the whitelist isn't signed by the given key")
     until = None if whitelist is None else whitelist.expires_at
-    return Trust(fingerprint is not None, listed, rooted, until, tuple(notes))
+    return Trust(certificate is not None, listed, rooted, until, tuple(notes))

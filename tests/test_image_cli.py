@@ -56,6 +56,13 @@ def test_a_real_repositorys_image(shared_data: Path, tmp_path: Path) -> None:
         assert (
             "node       revision 3, 1 behind, cache 0.13 of 4.10 GB, hits 99.1 %, 0 I/O errors" in told.stdout
         )
+        whole = poolscope(
+            tmp_path, "image", "/cvmfs/test.poolscope.local/I_sci", "--repository", url, "--json"
+        )
+        assert json.loads(whole.stdout)["files"] == 20976
+        other = poolscope(tmp_path, "image", "/cvmfs/other.example.org/x", "--repository", url)
+        assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+        assert "doesn't lie in test.poolscope.local" in other.stderr
         missing = poolscope(tmp_path, "image", "I_tf", "--repository", url)
         assert missing.returncode == 3
         assert missing.stderr.rstrip().endswith("the server answers 404")

@@ -84,7 +84,7 @@ class Settings:
     "repositories",
     multiple=True,
     metavar="URL",
-    help="A CVMFS repository on a server, such as http://server:8000/cvmfs/NAME; several times; asked once a minute.",
+    help="A CVMFS repository on a server, such as http://server:8000/cvmfs/NAME, or mounted here, /cvmfs/NAME; several times; asked once a minute.",
 )
 @click.option(
     "--log",

@@ -21,7 +21,7 @@ REPOSITORY = "http://cvmfs-s1fnal.opensciencegrid.org:8000/cvmfs/singularity.ope
     "repositories",
     multiple=True,
     metavar="URL",
-    help="Address of the repository on a server; several are compared for their lag. Default: the OSPool's images.",
+    help="Address of the repository on a server; several, and this machine's mount /cvmfs/NAME, are compared for their lag. Default: the OSPool's images.",
 )
 @click.option("--proxy", metavar="URL", help="The site's proxy; else http_proxy of the environment counts.")
 @click.option(
@@ -64,7 +64,8 @@ def image(
 ) -> None:
     """Tell what the image NAME[:TAG] weighs, what a start costs cold and warm, and how fresh its repository is.
 
-    NAME is the path in the repository, such as opensciencegrid/tensorflow:latest. Without it, --sync-list FILE compares every
+    NAME is the path in the repository, such as opensciencegrid/tensorflow:latest, or as jobs name it, with /cvmfs/REPOSITORY/
+    before it. Without it, --sync-list FILE compares every
     image of a list with its registry and the repository.
     """
     import pandas as pd
@@ -92,7 +93,7 @@ def image(
         compared = _compared(source, _sync_list(sync_list), web)
         print_json(compared) if wants_json(as_json) else click.echo(_list_words(compared))
         return
-    checked_name(name)
+    name = checked_name(_inside(name, source.name))
     node = _node(stat, Path("/cvmfs") / source.name)
     try:
         found = source.image(name)
@@ -126,6 +127,16 @@ def image(
         print_json(answer)
     else:
         click.echo(_words(answer))
+
+
+def _inside(name: str, repository: str) -> str:
+    """An image's name in its repository; jobs name it with /cvmfs/REPOSITORY/ before it."""
+    own = f"/cvmfs/{repository}/"
+    if name.startswith("/cvmfs/") and not name.startswith(own):
+        raise InputError(
+            f"{name[:200]!r} doesn't lie in {repository}; --repository takes the address of the one that it lies in"
+        )
+    return name.removeprefix(own)
 
 
 def _sync_list(path: Path) -> Any:
@@ -239,7 +250,7 @@ def _visible(answer: dict[str, Any], pushed_at: Any, now: Any) -> dict[str, Any]
     from sim.delivery.publication import Pipeline, delays
 
     kind = classify(answer["name"])
-    wire_mb = answer.get("registry", {}).get("bytes", kind.image_wire_mb * 1e6) / 1e6
+    wire_mb = (answer.get("registry", {}).get("bytes") or kind.image_wire_mb * 1e6) / 1e6
     unpacked_mb = answer.get("bytes", wire_mb * kind.image_mb / kind.image_wire_mb * 1e6) / 1e6
     drawn = delays(wire_mb, unpacked_mb, Pipeline(), np.random.default_rng(1))
     times = {
@@ -358,9 +369,8 @@ def _words(answer: dict[str, Any]) -> str:
         told = answer["registry"]
         lines += ["", f"registry   {told['image']}: {told['verdict']}"]
         if "layers" in told:
-            lines.append(
-                f"           {told['layers']} layers, {told['bytes'] / 1e6:,.0f} MB compressed, {told['digest'][:19]}"
-            )
+            size = "of unknown size" if told["bytes"] is None else f"{told['bytes'] / 1e6:,.0f} MB compressed"
+            lines.append(f"           {told['layers']} layers, {size}, {told['digest'][:19]}")
     return "\n".join(lines)
 
 

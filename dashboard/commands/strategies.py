@@ -87,7 +87,12 @@ def _teller() -> Any:
 
 
 def _words(title: str, table: pd.DataFrame, by_gpu: pd.DataFrame, count: int) -> str:
+    from dashboard.figures.labels import FEW
     from sim.units import format_duration
+
+    def quantile(seconds: float, n: float) -> str:
+        """A quantile of the waits of `n` jobs; a star where they are few, as pages make it grey."""
+        return format_duration(seconds) + ("*" if 0 < n < FEW and seconds == seconds else "")  # noqa: PLR0124  NaN
 
     def span(row: dict[Any, Any], name: str) -> str:
         return f"{format_duration(row[f'{name}_low_s'])} – {format_duration(row[f'{name}_high_s'])}"
@@ -100,8 +105,8 @@ def _words(title: str, table: pd.DataFrame, by_gpu: pd.DataFrame, count: int) ->
     rows = table.to_dict("records")
     for row in rows:
         lines.append(
-            f"{row['words'][:38]:<38} {row['done']:>4.0f}/{row['jobs']:<4.0f} {format_duration(row['wait_p50_s']):>9} "
-            f"{format_duration(row['wait_p90_s']):>9} {format_duration(row['start_up_s']):>9} "
+            f"{row['words'][:38]:<38} {row['done']:>4.0f}/{row['jobs']:<4.0f} {quantile(row['wait_p50_s'], row['jobs']):>9} "
+            f"{quantile(row['wait_p90_s'], row['jobs']):>9} {format_duration(row['start_up_s']):>9} "
             f"{format_duration(row['total_mean_s']):>9} {span(row, 'total_mean'):>20} {span(row, 'gained'):>20}"
         )
     lines += [
@@ -118,8 +123,10 @@ def _words(title: str, table: pd.DataFrame, by_gpu: pd.DataFrame, count: int) ->
     for model, part in by_gpu[by_gpu["model"] != "no GPU"].groupby("model", sort=True):
         lines.append(str(model))
         lines += [
-            f"  {row['strategy']:<36} {row['starts']:>6.0f} {format_duration(row['wait_p50_s']):>9} "
+            f"  {row['strategy']:<36} {row['starts']:>6.0f} {quantile(row['wait_p50_s'], row['starts']):>9} "
             f"{format_duration(row['start_up_s']):>9}"
             for row in part.to_dict("records")
         ]
+    if table["jobs"].lt(FEW).any() or by_gpu["starts"].lt(FEW).any():
+        lines += ["", f"* of fewer than {FEW} jobs"]
     return "\n".join(lines)

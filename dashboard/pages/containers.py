@@ -185,8 +185,8 @@ def strategies_content(data: Data, runs: Runs, done: str, scheme: Scheme) -> tup
     columns = [
         Column("words", "Strategy"),
         Column("done", "done", _whole, number=True),
-        Column("wait_p50_s", "p50 wait", seconds, number=True),
-        Column("wait_p90_s", "p90 wait", seconds, number=True),
+        Column("wait_p50_s", "p50 wait", seconds, number=True, behind="jobs"),
+        Column("wait_p90_s", "p90 wait", seconds, number=True, behind="jobs"),
         Column("start_up_s", "start-up", seconds, number=True),
         Column("total_mean_s", "to the result", seconds, number=True),
         Column("gained_s", "against the first", seconds, number=True),
@@ -203,7 +203,7 @@ def strategies_content(data: Data, runs: Runs, done: str, scheme: Scheme) -> tup
         Column("model", "GPU"),
         Column("words", "Strategy"),
         Column("starts", "starts", _whole, number=True),
-        Column("wait_p50_s", "p50 wait", seconds, number=True),
+        Column("wait_p50_s", "p50 wait", seconds, number=True, behind="starts"),
         Column("start_up_s", "start-up", seconds, number=True),
     ]
     shown = [
@@ -238,8 +238,8 @@ def warm_up_content(event: Event, variant: str, scheme: Scheme) -> tuple[Any, ..
                 Column("hour", "h", lambda value: f"{value:.2f}", number=True),
                 Column("starts", "n", str, number=True),
                 Column("hit", "warm", lambda value: f"{value:.0%}", number=True),
-                Column("start_p50_s", "p50", seconds, number=True),
-                Column("start_p90_s", "p90", seconds, number=True),
+                Column("start_p50_s", "p50", seconds, number=True, behind="starts"),
+                Column("start_p90_s", "p90", seconds, number=True, behind="starts"),
                 Column("squid_mb", "squid GB", _gigabytes, number=True),
                 Column("origin_mb", "Stratum 1 GB", _gigabytes, number=True),
             ],

@@ -25,37 +25,38 @@ class Cache:
     keep: float = 1.0
     used_mb: float = 0.0
     cleanups: int = 0
-    _held: dict[Hashable, float] = field(default_factory=dict)
+    held: dict[Hashable, float] = field(default_factory=dict)
+    """Sizes by key [MB], the least recently used first."""
     _pinned: set[Hashable] = field(default_factory=set)
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._held
+        return key in self.held
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def touch(self, key: Hashable) -> bool:
         """Note a use; False if the object isn't there."""
-        size_mb = self._held.pop(key, None)
+        size_mb = self.held.pop(key, None)
         if size_mb is None:
             return False
-        self._held[key] = size_mb
+        self.held[key] = size_mb
         return True
 
-    def touch_all(self, keys: Sequence[Hashable]) -> bool:
-        """Note the use of several objects; False, and none is noted, if one isn't there."""
-        held = self._held
+    def touch_all(self, keys: Iterable[Hashable]) -> bool:
+        """Note the use of several objects, up to the first that isn't there; False if there is one."""
+        held = self.held
         for key in keys:
-            if key not in held:
+            size_mb = held.pop(key, None)
+            if size_mb is None:
                 return False
-        for key in keys:
-            held[key] = held.pop(key)
+            held[key] = size_mb
         return True
 
     def recent(self, keys: Sequence[Hashable], room_mb: float) -> bool:
         """Whether several objects are among those used last that together fill a room [MB]."""
         left = len(keys)
-        for key, size_mb in reversed(self._held.items()):
+        for key, size_mb in reversed(self.held.items()):
             room_mb -= size_mb
             if room_mb < 0:
                 return False
@@ -74,35 +75,36 @@ class Cache:
 
         An image is many objects, so the cleanup falls in their midst: those that still had room count towards its target.
         """
-        if not self.touch(key):
-            self._insert(key, size_mb)
-        if pin and key in self._held:
+        self.request(key, size_mb)
+        if pin and key in self.held:
             self._pinned.add(key)
 
     def request(self, key: Hashable, size_mb: float) -> bool:
         """Use an object and take it in if it wasn't there; True if it was."""
-        held = self._held
+        held = self.held
         there_mb = held.pop(key, None)
         if there_mb is not None:
             held[key] = there_mb
             return True
-        self._insert(key, size_mb)
+        if self.used_mb + size_mb > self.quota_mb and not self._make_room(size_mb):
+            return False
+        held[key] = size_mb
+        self.used_mb += size_mb
         return False
 
-    def _insert(self, key: Hashable, size_mb: float) -> None:
+    def _make_room(self, size_mb: float) -> bool:
+        """Clean up for an object; False if it is larger than the whole cache."""
         if size_mb > self.quota_mb:
-            return
+            return False
         room = self.quota_mb - self.used_mb
-        if size_mb > room:
-            self._clean(
-                max(0.0, min(self.quota_mb * self.keep - room * (self.keep < 1), self.quota_mb - size_mb))
-            )
-        self._held[key] = size_mb
-        self.used_mb += size_mb
+        self._clean(
+            max(0.0, min(self.quota_mb * self.keep - room * (self.keep < 1), self.quota_mb - size_mb))
+        )
+        return True
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held.clear()
+        self.held.clear()
         self._pinned.clear()
         self.used_mb = 0.0
 
@@ -111,14 +113,14 @@ class Cache:
         gone = []
         left_mb = self.used_mb
         for pinned in (False, True):  # catalogs are released when they alone are too much
-            for key, size_mb in self._held.items():
+            for key, size_mb in self.held.items():
                 if left_mb <= target_mb:
                     break
                 if (key in self._pinned) is pinned:
                     gone.append(key)
                     left_mb -= size_mb
         for key in gone:
-            del self._held[key]
+            del self.held[key]
             self._pinned.discard(key)
         self.used_mb = left_mb
 
@@ -200,7 +202,8 @@ class Node:
     """A node that runs traces object by object: its CVMFS cache and, above it, the kernel's page cache.
 
     A chunk of a mapped library is asked for only when its pages are gone from the kernel, and counts as used for as long as
-    its process runs; a whole file is opened, and so must be in the cache, at every start.
+    its process runs; a whole file is opened, and so must be in the cache, at every start. A catalog that was read stays
+    loaded, and so pinned, for as long as its repository is mounted.
     """
 
     cache: Cache
@@ -226,7 +229,7 @@ class Node:
             size_mb = item.unpacked_bytes / 1e6
             if self.cache.used_mb + size_mb > self.cache.quota_mb:
                 self._use(mapped)
-            self.cache.add(item.key, size_mb)
+            self.cache.add(item.key, size_mb, pin=item.kind == "catalog")
         self._use(mapped)
         return Fetched(objects, wire, unpacked, self.cache.cleanups - before)
 

@@ -144,7 +144,9 @@ def bandwidth(network: Network, active: float, leaders: float) -> float:
     """What a node gets of the slowest shared link [MB/s]; without leaders the wide-area link doesn't count."""
     least = network.node_mb_s
     if network.squid:
-        least = min(least, network.squid_mb_s / active)
+        share = network.squid_mb_s / active
+        least = share if share < least else least
     if leaders:
-        least = min(least, network.wan_mb_s / leaders)
+        share = network.wan_mb_s / leaders
+        least = share if share < least else least
     return least

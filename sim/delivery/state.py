@@ -11,8 +11,9 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from sim.delivery.caches import Cache
 from sim.delivery.images import ImageClass, classes, classify, fit_zipf, zipf
 from sim.delivery.paths import Abilities, abilities_by_machine, path_of, short_name
 from sim.delivery.section import MIB_IN_MB, DeliverySection, TagMove
-from sim.delivery.start import Client, Network, Part, Rates, bandwidth
+from sim.delivery.start import Client, Network, Part, Rates
 
 HOOK_ANSWERS_S = 2.0  # a prepare hook that finds no image says so at once
 LOWEST_MB_S = 1.0
@@ -65,6 +66,12 @@ class Start(NamedTuple):
         return self.squid_mb + self.origin_mb + self.access_point_mb
 
 
+# what `Start(...)` does, at a third of its cost: a run makes one of them for every attempt
+_start: Callable[[tuple[float, bool | None, float, float, float, int, str]], Start] = partial(
+    tuple.__new__, Start
+)
+
+
 class Piece(NamedTuple):
     """What caches hold as one: the base that images share, or the rest of an image."""
 
@@ -72,7 +79,8 @@ class Piece(NamedTuple):
     part: Part
 
 
-class Software(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Software:
     """What a job brings: its path, its image's key and class, the pieces a start of it touches, input [MB]."""
 
     path: str
@@ -94,12 +102,20 @@ class _Piece(NamedTuple):
     unpack_s: float
 
 
-class _Image(NamedTuple):
-    """An image's pieces, and its start from memory and from disk, always the same."""
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """An image's pieces, and its start from memory and from disk, always the same.
+
+    shared : keys of all pieces but the image's own, the last
+    shared_s : a start without the own piece: the hot one, and the others read from disk
+    """
 
     pieces: tuple[_Piece, ...]
     keys: tuple[Hashable, ...]
+    shared: tuple[Hashable, ...]
+    own: _Piece
     hot_s: float
+    shared_s: float
     hot: Start
     warm: Start
 
@@ -118,13 +134,17 @@ class _Image(NamedTuple):
             )
             for key, part in software.pieces
         )
-        hot_s = software.kind.hot_s
+        hot_s, keys = software.kind.hot_s, tuple(piece.key for piece in pieces)
+        shared_s = hot_s + sum(piece.disk_s for piece in pieces[:-1])
         return cls(
-            pieces,
-            tuple(piece.key for piece in pieces),
-            hot_s,
-            Start(hot_s, cold=False),
-            Start(hot_s + sum(piece.disk_s for piece in pieces), cold=False),
+            pieces=pieces,
+            keys=keys,
+            shared=keys[:-1],
+            own=pieces[-1],
+            hot_s=hot_s,
+            shared_s=shared_s,
+            hot=Start(hot_s, cold=False),
+            warm=Start(hot_s + sum(piece.disk_s for piece in pieces), cold=False),
         )
 
 
@@ -156,12 +176,11 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Site:
-    """A site: its squid, the ends of loads from it and from beyond, when a load in flight will be in it; its OSDF cache."""
+    """A site: its squid, the ends of loads from it and from beyond, when a load will be or was in it; its OSDF cache."""
 
     squid: Cache
     loading: list[float] = field(default_factory=list)
     leading: list[float] = field(default_factory=list)
-    loaded_s: float = 0.0
     flights: dict[Hashable, float] = field(default_factory=dict)
     osdf: Cache = field(default_factory=lambda: Cache(OSDF_CACHE_MB))
     transfers: list[float] = field(default_factory=list)
@@ -183,7 +202,8 @@ class _Node:
     full: bool = False
 
 
-class _Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Place:
     """Where a machine is: its name, the address that registries see, its node and site, and what it can run."""
 
     name: str
@@ -237,7 +257,7 @@ class Delivery:
             warm_s=section.warm_time,
             mount_s=section.mount_time,
         )
-        self._network = Network(
+        network = Network(
             squid=section.squid,
             rtt_squid_s=section.rtt_squid,
             rtt_stratum1_s=section.rtt_stratum1,
@@ -245,7 +265,13 @@ class Delivery:
             squid_mb_s=section.squid_speed,
             wan_mb_s=section.wan_speed,
         )
-        self._rates = Rates.of(client, self._network)
+        self._rates = Rates.of(client, network)
+        self._proxied = section.squid
+        self._links = (
+            section.node_speed,
+            section.squid_speed if section.squid else math.inf,
+            section.wan_speed,
+        )
         known = software if popular is None else popular
         self._warm = _popular([self._version(each, 0.0) for each in known]) if section.prewarm else []
         self._ways: dict[str, Callable[[_Place, Software, float], Start]] = {
@@ -305,32 +331,53 @@ class Delivery:
         image = self._images.get(software.image)
         if image is None:
             image = self._images[software.image] = _Image.of(software, self._rates)
-        cache, keys = node.cache, image.keys
-        if node.mounted and now >= node.loaded_s and keys[-1] in cache:
-            in_memory = cache.recent(keys, self._memory_mb)
-            if cache.touch_all(keys):
+        if now < node.loaded_s or not node.mounted:
+            return self._load(node, place.site, image, now)
+        cache = node.cache
+        if image.own.key in cache.held:
+            in_memory = cache.recent(image.keys, self._memory_mb)
+            if cache.touch_all(image.keys):
                 return image.hot if in_memory else image.warm
+        elif cache.touch_all(image.shared):
+            return self._load_own(node, place.site, image, now)
         return self._load(node, place.site, image, now)
+
+    def _load_own(self, node: _Node, site: _Site, image: _Image, now: float) -> Start:
+        """Load what an image has to itself, on a node that has the rest and loads nothing: what most cold starts do."""
+        key, wire_mb, size_mb, _, squid_s, stratum1_s, unpack_s = image.own
+        node.cache.request(key, size_mb)
+        near = self._proxied and site.squid.request(key, wire_mb)
+        wired_s = wire_mb / self._share(site, now, far=not near)
+        own_s = image.shared_s + (squid_s if near else stratum1_s)
+        ends = now + own_s + (unpack_s if unpack_s > wired_s else wired_s)
+        if near:
+            ready_s = site.flights.get(key, now)
+            ends = ready_s if ready_s > ends else ends
+        else:
+            heapq.heappush(site.leading, ends)
+            site.flights[key] = ends
+        heapq.heappush(site.loading, ends)
+        node.loaded_s = ends
+        node.flights.clear()
+        node.flights[key] = ends
+        return _start((ends - now, True, wire_mb if near else 0.0, 0.0 if near else wire_mb, 0.0, 0, ""))
 
     def _load(self, node: _Node, site: _Site, image: _Image, now: float) -> Start:
         """A start that doesn't find everything on its node: take the pieces into the caches that lack them."""
-        cache, squid, proxied = node.cache, site.squid, self._network.squid
-        near_mb = far_mb = unpack_s = waits_s = 0.0
-        own_s = image.hot_s
+        own_s, ready_s = image.hot_s, now
+        near_mb = far_mb = unpack_s = 0.0
         fetched, led = [], []
         if now >= node.loaded_s:
             node.flights.clear()
-        if now >= site.loaded_s:
-            site.flights.clear()
         for key, wire_mb, size_mb, disk_s, squid_s, stratum1_s, unpacking_s in image.pieces:
-            if cache.request(key, size_mb):
-                waits_s = max(waits_s, node.flights.get(key, 0.0) - now)
+            if node.cache.request(key, size_mb):
+                ready_s = max(ready_s, node.flights.get(key, now))
                 own_s += disk_s
                 continue
             fetched.append(key)
             unpack_s += unpacking_s
-            if proxied and squid.request(key, wire_mb):
-                waits_s = max(waits_s, site.flights.get(key, 0.0) - now)
+            if self._proxied and site.squid.request(key, wire_mb):
+                ready_s = max(ready_s, site.flights.get(key, now))
                 own_s += squid_s
                 near_mb += wire_mb
             else:
@@ -338,25 +385,34 @@ class Delivery:
                 own_s += stratum1_s
                 far_mb += wire_mb
         if fetched:
-            leaders = 1 + _under_way(site.leading, now) if led else 0
-            mb_s = bandwidth(self._network, 1 + _under_way(site.loading, now), leaders)
-            own_s += max(unpack_s, (near_mb + far_mb) / mb_s)
+            own_s += max(unpack_s, (near_mb + far_mb) / self._share(site, now, far=bool(led)))
         if not node.mounted:
             own_s += self._rates.mount_s
             node.mounted = True
-        seconds = max(own_s, waits_s)
+        ends = max(now + own_s, ready_s)
         if fetched:  # note until when what was missing is under way
-            ends = now + seconds
             heapq.heappush(site.loading, ends)
             node.loaded_s = max(node.loaded_s, ends)
-            for key in fetched:
-                node.flights[key] = ends
-            if led:
-                heapq.heappush(site.leading, ends)
-                site.loaded_s = max(site.loaded_s, ends)
-                for key in led:
-                    site.flights[key] = ends
-        return Start(seconds, bool(fetched), near_mb, far_mb)
+            node.flights.update(dict.fromkeys(fetched, ends))
+        if led:
+            heapq.heappush(site.leading, ends)
+            site.flights.update(dict.fromkeys(led, ends))
+        return Start(ends - now, bool(fetched), near_mb, far_mb)
+
+    def _share(self, site: _Site, now: float, *, far: bool) -> float:
+        """What a load that begins now gets of the slowest link [MB/s], as `bandwidth`; `far`: of the wide-area one too."""
+        node_mb_s, mb_s, wan_mb_s = self._links
+        loading = site.loading
+        while loading and loading[0] <= now:
+            heapq.heappop(loading)
+        mb_s /= 1 + len(loading)
+        if far:
+            leading = site.leading
+            while leading and leading[0] <= now:
+                heapq.heappop(leading)
+            wan_mb_s /= 1 + len(leading)
+            mb_s = wan_mb_s if wan_mb_s < mb_s else mb_s
+        return node_mb_s if node_mb_s < mb_s else mb_s
 
     def _osdf(self, place: _Place, software: Software, now: float) -> Start:
         node, site, section = place.node, place.site, self.section
@@ -370,14 +426,15 @@ class Delivery:
                 return Start(section.lock, failure="requeued")
             return Start(max(section.launch + software.kind.hot_s, waits))
         hit = site.osdf.request(key, size)
-        speed = min(section.osdf_speed / (1 + _under_way(site.transfers, now)), section.node_speed)
+        share, speed = section.osdf_speed / (1 + _under_way(site.transfers, now)), section.node_speed
+        speed = share if share < speed else speed
         seconds = section.osdf_overhead + size / speed + (0.0 if hit else size / section.osdf_origin_speed)
         heapq.heappush(site.transfers, now + seconds)
         if section.osdf_shared:
             node.files.add(key)
             node.flights[key] = now + seconds
         whole = seconds + section.launch + software.kind.hot_s
-        return Start(whole, True, size if hit else 0.0, 0.0 if hit else size)
+        return _start((whole, True, size if hit else 0.0, 0.0 if hit else size, 0.0, 0, ""))
 
     def _sandbox(self, place: _Place, software: Software, now: float) -> Start:
         if not place.can.sif or place.node.full:
@@ -396,7 +453,8 @@ class Delivery:
         size = software.kind.image_wire_mb if cold else 0.0
         if cold:
             leading = place.site.leading
-            speed = min(section.wan_speed / (1 + _under_way(leading, now)), section.node_speed)
+            share, speed = section.wan_speed / (1 + _under_way(leading, now)), section.node_speed
+            speed = share if share < speed else speed
             heapq.heappush(leading, now + waits + size / speed)
             seconds += size / speed + software.kind.image_mb / section.convert_speed
         else:
@@ -406,7 +464,7 @@ class Delivery:
         if cold:
             node.files.add(key)
             node.flights[key] = now + seconds
-        return Start(seconds, cold, 0.0, size, 0.0, 1)
+        return _start((seconds, cold, 0.0, size, 0.0, 1, ""))
 
     def _default(self, place: _Place, software: Software, now: float) -> Start:
         """Starting the pilot's image is all there is, unless the first job of a glidein has to wait for it."""
@@ -422,17 +480,17 @@ class Delivery:
         self._pilots[place.name] = now + waits
         if source != "CVMFS":
             return Start(waits + section.launch, cold=True, squid_mb=section.default_image)
-        unpacked = self._cvmfs(place, software._replace(pieces=self._base, image=DEFAULT), now + waits)
+        unpacked = self._cvmfs(place, replace(software, pieces=self._base, image=DEFAULT), now + waits)
         return unpacked._replace(seconds=unpacked.seconds + waits)
 
     def _install(self, place: _Place, software: Software, now: float) -> Start:
         section, leading = self.section, place.site.leading
-        speed = min(section.wan_speed / (1 + _under_way(leading, now)), section.node_speed)
-        load = section.install_size / speed
+        share, speed = section.wan_speed / (1 + _under_way(leading, now)), section.node_speed
+        load = section.install_size / (share if share < speed else speed)
         heapq.heappush(leading, now + load)
         seconds = section.install * math.exp(section.install_spread * self._normal()) + load
         failed = self._uniform() < section.install_fails
-        return Start(seconds, True, 0.0, section.install_size, 0.0, 0, "requeued" if failed else "")
+        return _start((seconds, True, 0.0, section.install_size, 0.0, 0, "requeued" if failed else ""))
 
     def _none(self, place: _Place, software: Software, now: float) -> Start:
         return _AT_ONCE
@@ -531,7 +589,7 @@ def _versions(
                 pieces.append(Piece(f"image {item.image} {high:g} {age}", own.part.times(high - low)))
             label = f"{item.image}, moved {number}" if number else item.image
             found.setdefault(item.image, []).append(
-                (moves[number - 1][0] if number else 0.0, item._replace(image=label, pieces=tuple(pieces)))
+                (moves[number - 1][0] if number else 0.0, replace(item, image=label, pieces=tuple(pieces)))
             )
     return found
 

@@ -16,6 +16,7 @@ from sim.delivery.images import checked_name
 from sim.errors import InputError
 
 HUB = "docker.io"
+HUB_TOO = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")  # other names of the same
 _TAG = re.compile(r"[A-Za-z0-9_.*?\[\]-][A-Za-z0-9_.*?\[\]+-]{0,127}")
 
 
@@ -43,17 +44,22 @@ class Reference:
         >>> str(Reference.parse("docker://ghcr.io/me/tool"))
         'ghcr.io/me/tool:latest'
         """
-        name, _, digest = checked_name(re.sub(r"^(docker|oras)://", "", text)).partition("@")
-        if digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        name, at, digest = checked_name(re.sub(r"^(docker|oras)://", "", text)).partition("@")
+        if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise InputError(
                 f"image name {text[:200]!r}: expected a digest such as sha256: and 64 digits after @"
             )
         first, slash, rest = name.partition("/")
         own = bool(slash) and ("." in first or ":" in first or first == "localhost")
-        registry, path = (first, rest) if own else (HUB, name)
+        registry, path = (first.lower(), rest) if own else (HUB, name)
+        registry = HUB if registry in HUB_TOO else registry
         path, colon, tag = path.partition(":")
         if not path or ":" in tag or (colon and not _TAG.fullmatch(tag)) or "*" in path:
             raise InputError(f"image name {text[:200]!r}: expected [registry/]namespace/name[:tag]")
+        if path != path.lower():
+            raise InputError(
+                f"image name {text[:200]!r}: registries have names of small letters only, as in {path.lower()}"
+            )
         if registry == HUB and "/" not in path:
             path = f"library/{path}"
         return cls(registry, path, tag or "latest", digest)
@@ -91,7 +97,7 @@ class SyncList:
     def parse(cls, text: str) -> SyncList:
         """Read a list; a line that is no name is noted and left out, as the sync does."""
         found, mistakes = [], []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
             name = line.partition("#")[0].strip()
             if not name:
                 continue

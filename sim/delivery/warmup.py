@@ -1,4 +1,4 @@
-"""How caches warm up: hit ratio and start-up over time after a new image, at a new site, and when everything is cold.
+"""How caches warm up: hit ratio and start-up over time after a new image, a moved tag, at a new site, and after a cold front.
 
 One site of equal nodes, jobs in a Poisson stream, images by popularity; what a change of quota, squid or pre-warming does
 is the difference between two of these.
@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from sim.delivery.images import classes, zipf
-from sim.delivery.section import DeliverySection
+from sim.delivery.section import DeliverySection, TagMove
 from sim.delivery.state import EXPONENT, Delivery, Software, pieces_of
 
-Event = Literal["new image", "new site", "cold front"]
-EVENTS: tuple[Event, ...] = ("new image", "new site", "cold front")
+Event = Literal["new image", "moved tag", "new site", "cold front"]
+EVENTS: tuple[Event, ...] = ("new image", "moved tag", "new site", "cold front")
 NEW = "the new image"
 
 
@@ -34,7 +34,8 @@ class _Node:
 class Workload:
     """Jobs of a site: nodes [1], starts per hour of all of them, hours shown after the event, hours run before it.
 
-    share : of the jobs after a new image that use it [1]
+    share : of the jobs that use the image which is new, or whose tag moves [1]
+    changed : of what a start touches of the image's own objects, what is new once its tag has moved [1]
     """
 
     nodes: int = 20
@@ -42,6 +43,7 @@ class Workload:
     hours: float = 6.0
     before_h: float = 24.0
     share: float = 0.2
+    changed: float = 0.3
 
 
 def warm_up(
@@ -50,6 +52,7 @@ def warm_up(
     """What starts were like over time after an event.
 
     new image : from 0 on a share of the jobs uses an image that nobody had before; its starts alone are shown
+    moved tag : the same, but of an image that was used before; at 0 its tag comes to mean a version of which `changed` is new
     new site : nodes and squid are empty at 0
     cold front : at 0 every node of a running site loses its cache, the squid keeps its own
 
@@ -70,7 +73,8 @@ def warm_up(
         count,
         p=zipf(section.images, EXPONENT if section.popularity is None else section.popularity),
     )
-    fresh = (rng.random(count) < workload.share) & (times >= 0) & (event == "new image")
+    own = event in {"new image", "moved tag"}
+    fresh = (rng.random(count) < workload.share) & own & ((times >= 0) | (event == "moved tag"))
     nodes = [_Node(f"node{number}", f"node{number}", "site") for number in range(workload.nodes)]
     places = rng.integers(0, workload.nodes, count)
     made: dict[int, Software] = {}
@@ -79,7 +83,10 @@ def warm_up(
         name = NEW if rank < 0 else f"image{rank}"
         made[rank] = Software("cvmfs", name, kind, pieces_of(name, kind), 0.0)
     software = [made[-1 if new else rank] for new, rank in zip(fresh.tolist(), ranks.tolist(), strict=True)]
-    known = section.model_copy(update={"path": "cvmfs"})
+    move = TagMove(image=NEW, at=0.0, changed=workload.changed)
+    known = section.model_copy(
+        update={"path": "cvmfs", "updates": (move,) if event == "moved tag" else section.updates}
+    )
     delivery = Delivery(
         known, software, np.random.default_rng([seed, 12]), popular=software[: 5 * section.images]
     )
@@ -90,7 +97,7 @@ def warm_up(
             delivery.lose_nodes()
             cold_front_due = False
         start = delivery.start(nodes[place], row, time)
-        if time >= 0 and (event != "new image" or fresh[row]):
+        if time >= 0 and (fresh[row] or not own):
             rows.append((time / 3600.0, start.seconds, not start.cold, start.squid_mb, start.origin_mb))
     frame = pd.DataFrame(rows, columns=["hour", "seconds", "hit", "squid_mb", "origin_mb"])
     width = workload.hours / bins

@@ -21,6 +21,7 @@ from collectors.cvmfs import (
     parse_stat,
     read_attributes,
 )
+from collectors.hashes import Hash
 from collectors.rounds import collect_once
 from collectors.source import Moment, Reading
 from collectors.web import Web
@@ -345,6 +346,21 @@ def test_the_proxy_is_used(made: Served, tmp_path: Path) -> None:
     assert made.asked[address] == 1
 
 
+def test_the_environments_proxy_is_used(
+    made: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """http_proxy as sites set it, and no_proxy beside it."""
+    writer = Writer(tmp_path)
+    writer.write(TREE)
+    address = "http://stratum1.example/cvmfs/made.example.org/.cvmfspublished"
+    made.prescribed[address] = (200, {}, (writer.place / ".cvmfspublished").read_bytes())
+    monkeypatch.setenv("http_proxy", made.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert Repository("http://stratum1.example/cvmfs/made.example.org").manifest().revision == 7
+    assert Repository(f"{made.url}/made.example.org").manifest().revision == 7
+    assert (made.asked[address], made.asked["/made.example.org/.cvmfspublished"]) == (1, 1)
+
+
 STAT = """VERSION PID UPTIME(M) MEM(K) REVISION EXPIRES(M) NOCATALOGS CACHEUSE(K) CACHEMAX(K) NOFDUSE NOFDMAX NOIOERR NOOPEN HITRATE(%) RX(K) SPEED(K/S) HOST PROXY ONLINE
 2.12.0.0 4242 17 40232 4 3 2 125030 4096001 0 130560 0 5121 99.1 94281 6120 http://server/cvmfs/x http://squid:3128 1
 """
@@ -373,6 +389,50 @@ def test_attributes_of_a_mount(tmp_path: Path) -> None:
         assert read_attributes(tmp_path) == {}
     else:
         assert read_attributes(tmp_path) == {"revision": "4"}
+
+
+def test_a_mount_is_compared_with_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's client two revisions behind the server, with its own figures; a path without a client is an error."""
+    told = {"revision": "5", "hitrate": "99.1", "nioerr": "2", "ncleanup24": "1"}
+    mount = Path("/cvmfs/made.example.org")
+    monkeypatch.setattr("collectors.cvmfs.read_attributes", lambda path: told if path == mount else {})
+    Writer(tmp_path).write(TREE, revision=7)
+    with served(tmp_path) as server:
+        urls = [f"{server.url}/made.example.org", str(mount), "/cvmfs/gone.example.org"]
+        found = compare(urls)
+        collected = RepositorySource(urls).read(Moment(pd.Timestamp.now(tz="UTC"), "now"))
+    assert found["lag_revisions"].tolist()[:2] == [0, 2]
+    assert found["notes"].iloc[1] == "99.1 % hits, 2 I/O errors, 1 cleanups in 24 h"
+    assert "no CVMFS client answers there" in found["error"].iloc[2]
+    assert collected.frames["repositories"]["revision"].tolist()[:2] == [7, 5]
+    assert len(collected.errors) == 1
+
+
+def test_a_server_that_falls_back_is_noted(made: Served, tmp_path: Path) -> None:
+    """A revision older than one that was seen there before, by another reader with the same shelf; a newer one is none."""
+    writer, shelf = Writer(tmp_path / "site"), tmp_path / "shelf"
+    now = pd.Timestamp("2026-11-24", tz="UTC")
+    with served(tmp_path / "site") as server:
+        for revision, notes in ((7, 0), (9, 0), (8, 1), (8, 1), (9, 0), (8, 1)):
+            writer.write(TREE, revision=revision)
+            found = Repository(f"{server.url}/made.example.org", shelf=Shelf(shelf)).notes(now)
+            assert len(found) == notes
+    assert found == ["revision 9 was seen here before: the server fell back or was rolled back"]
+
+
+def test_a_repository_behind_a_path(made: Served, tmp_path: Path) -> None:
+    """Servers put repositories below any path; keys that nobody knows are left alone."""
+    writer = Writer(tmp_path / "some" / "where" / "cvmfs")
+    writer.write(TREE, fields={"Q": "future", "Z": ""})
+    found = Repository(f"{made.url}/some/where/cvmfs/made.example.org")
+    assert found.manifest().revision == 7
+    assert found.image("soft").counted.files > 0
+
+
+@pytest.mark.parametrize("name", ["a" * 36, "a" * 36 + "-rmd160", "a" * 41, "A" * 40, "a" * 40 + "-sha256"])
+def test_hashes_that_are_none(name: str) -> None:
+    with pytest.raises(InputError, match="no hash of an object"):
+        Hash.parse(name, "here")
 
 
 def test_garbage_never_crashes(made: Served, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -16,7 +17,7 @@ from sim.delivery.synclist import Reference
 from sim.errors import InputError, SourceError
 from tests import needs
 from tests.collectors import registry_server as servers
-from tests.collectors.serving import served
+from tests.collectors.serving import Served, served
 
 LAYERS = [b"lower layer" * 100, b"upper layer" * 50]
 
@@ -77,6 +78,72 @@ def test_an_index_without_the_platform(registry: str) -> None:
         Registry(registry).image(image(registry, "ns/many:arm"))
 
 
+def prescribed(server: Served, path: str, content: object) -> str:
+    """Let a server that is no registry answer with a manifest; gives the manifest's digest."""
+    body = json.dumps(content).encode()
+    digest = servers.digest_of(body)
+    for which in (path.rpartition("/")[2], digest):
+        server.prescribed[f"/v2/{path.rpartition('/')[0]}/{which}"] = (200, {}, body)
+    return digest
+
+
+LAYER = {
+    "digest": "sha256:" + "a" * 64,
+    "size": 7,
+    "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+
+
+def test_indexes_as_builders_write_them(tmp_path: Path) -> None:
+    """Attestations are no platform, a variant stands in for its platform, and an index may lie in an index."""
+    with served(tmp_path) as server:
+        address = server.url.removeprefix("http://")
+        own = prescribed(server, "ns/t/manifests/own", {"schemaVersion": 2, "layers": [LAYER]})
+        attestation = {
+            "digest": "sha256:" + "0" * 64,
+            "platform": {"os": "unknown", "architecture": "unknown"},
+        }
+        entry = {"digest": own, "platform": {"os": "linux", "architecture": "amd64", "variant": "v2"}}
+        inner = prescribed(server, "ns/t/manifests/inner", {"manifests": [attestation, entry]})
+        outer = {"manifests": [{"digest": inner, "platform": {"os": "linux", "architecture": "amd64"}}]}
+        prescribed(server, "ns/t/manifests/outer", outer)
+        for tag in ("inner", "outer"):
+            found = Registry(address).image(image(address, f"ns/t:{tag}"))
+            assert (found.manifest_digest, found.layers, found.bytes) == (own, (LAYER["digest"],), 7)
+            assert found.platforms == ("linux/amd64/v2",)
+
+
+def test_the_old_schema(tmp_path: Path) -> None:
+    """Schema 1 names its layers and no sizes; the sync hashes them as they stand there."""
+    layers = ["sha256:" + letter * 64 for letter in "ab"]
+    with served(tmp_path) as server:
+        address = server.url.removeprefix("http://")
+        old = {"schemaVersion": 1, "fsLayers": [{"blobSum": layer} for layer in layers]}
+        prescribed(server, "ns/t/manifests/old", old)
+        found = Registry(address).image(image(address, "ns/t:old"))
+    assert (found.layers, found.bytes) == (tuple(layers), None)
+    assert found.identity == hashlib.sha256("".join(layer[7:] for layer in layers).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("content", [{}, {"manifests": []}, {"manifests": [{"digest": 3}]}, {"errors": []}])
+def test_what_is_no_image(tmp_path: Path, content: object) -> None:
+    with served(tmp_path) as server:
+        address = server.url.removeprefix("http://")
+        prescribed(server, "ns/t/manifests/x", content)
+        with pytest.raises(InputError, match=r"has no linux/amd64 image|is no image"):
+            Registry(address).image(image(address, "ns/t:x"))
+
+
+def test_pages_that_never_end(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        address = server.url.removeprefix("http://")
+        again = {"Link": '</v2/ns/t/tags/list?n=1000>; rel="next"'}
+        server.prescribed["/v2/ns/t/tags/list"] = (200, again, b'{"tags": ["a"]}')
+        with pytest.raises(SourceError, match="never end"):
+            Registry(address).tags(image(address, "ns/t"))
+        assert server.asked["/v2/ns/t/tags/list"] == 1
+
+
 def test_missing_tags(registry: str) -> None:
     with pytest.raises(InputError, match="has no image"):
         Registry(registry).image(image(registry, "ns/tool:2.0"))
@@ -125,7 +192,7 @@ def test_a_token_that_is_not_taken(guard: servers.Guard) -> None:
     reader = Registry(guard.address)
     reader.image(image(guard.address, "ns/tool:1.0"))
     guard.token = "another"
-    assert reader.image(image(guard.address, "ns/tool:1.0")).bytes > 0, "a token that has expired is renewed"
+    assert reader.image(image(guard.address, "ns/tool:1.0")).bytes, "a token that has expired is renewed"
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,16 @@ def certificate(key: rsa.RSAPrivateKey) -> x509.Certificate:
 
 
 def write_signed(
-    folder: Path, key: rsa.RSAPrivateKey, *, expires: str = "20261224000000", name: str = NAME
+    folder: Path,
+    key: rsa.RSAPrivateKey,
+    *,
+    expires: str = "20261224000000",
+    name: str = NAME,
+    algorithm: str = "sha1",
 ) -> None:
     """A repository whose manifest is signed, with a whitelist of its certificate that the same key signs."""
-    writer = Writer(folder)
+    suffix = "" if algorithm == "sha1" else f"-{algorithm}"
+    writer = Writer(folder, algorithm=algorithm)
     own = certificate(key)
     named = writer.put(own.public_bytes(serialization.Encoding.PEM), "X")
     writer.write({"img!": {"a": 1}}, fields={"X": named})
@@ -54,9 +60,9 @@ def write_signed(
     text, _, rest = manifest.read_bytes().partition(b"--\n")
     told = rest.split(b"\n")[0]
     manifest.write_bytes(text + b"--\n" + told + b"\n" + key.sign(told, padding.PKCS1v15(), hashes.SHA1()))
-    printed = own.fingerprint(hashes.SHA1()).hex(":").upper()
-    lines = f"20261124000000\nE{expires}\nN{name}\n{printed}\n".encode()
-    checksum = digest(lines, "sha1").encode()
+    printed = bytes.fromhex(digest(own.public_bytes(serialization.Encoding.DER), algorithm)).hex(":").upper()
+    lines = f"20261124000000\nE{expires}\nN{name}\n{printed}{suffix}\n".encode()
+    checksum = (digest(lines, algorithm) + suffix).encode()
     signature = key.sign(checksum, padding.PKCS1v15(), utils.NoDigestInfo())
     (writer.place / ".cvmfswhitelist").write_bytes(lines + b"--\n" + checksum + b"\n" + signature)
 
@@ -91,6 +97,20 @@ def test_down_to_the_master_key(made: Served, tmp_path: Path, key: rsa.RSAPrivat
     assert other.notes == ("the whitelist isn't signed by the given key",)
     with pytest.raises(InputError, match="no public key"):
         trust(made, b"nonsense")
+
+
+@pytest.mark.parametrize("algorithm", ["rmd160", "shake128"])
+def test_whitelists_by_the_repositorys_algorithm(
+    made: Served, tmp_path: Path, key: rsa.RSAPrivateKey, algorithm: str
+) -> None:
+    """cvmfs_server writes the hash and the fingerprint of a whitelist by CVMFS_HASH_ALGORITHM, with its suffix."""
+    write_signed(tmp_path, key, algorithm=algorithm)
+    found = trust(made)
+    assert (found.signed, found.listed, found.notes) == (True, True, ())
+    whitelist = tmp_path / NAME / ".cvmfswhitelist"
+    whitelist.write_bytes(whitelist.read_bytes().replace(b"20261124", b"20261125", 1))
+    with pytest.raises(InputError, match="whitelist was changed"):
+        trust(made)
 
 
 def test_a_manifest_that_somebody_else_signed_is_refused(

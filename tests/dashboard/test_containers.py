@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 from dash import Dash
 from dash.development.base_component import Component
+from plotly.utils import PlotlyJSONEncoder
 
 from dashboard import spec as specs
 from dashboard import tables
@@ -72,8 +75,28 @@ def test_done_strategies_are_shown(data: Data, runs: Runs) -> None:
     assert "from seed 1" in caption
     assert "not reached" in text(shown)
     assert "T4" in text(shown[-1])
+    markup = json.dumps(shown, cls=PlotlyJSONEncoder)
+    assert re.findall(r'"title": "n=(\d+): fewer', markup) == [
+        "12"
+    ]  # one wait of twelve starts, none of 252 jobs
     assert style["height"] == figure.layout.height
     assert "&lt;b&gt;" in figure.to_json().replace("\\u003c", "<").replace("\\u0026", "&")
+
+
+def test_the_command_stars_quantiles_of_few_jobs() -> None:
+    from dashboard.commands.strategies import _words
+
+    said = _words("title with * in it", STRATEGIES.assign(total_mean_low_s=1.0, total_mean_high_s=2.0, gained_low_s=0.0,
+                  gained_high_s=0.0, cold=0.5), BY_GPU, 2)  # fmt: skip
+    assert re.search(r"cvmfs +12 +1 min\* +41 s", said)
+    assert said.endswith("* of fewer than 30 jobs")
+    many = _words(
+        "title",
+        STRATEGIES.assign(gained_low_s=0.0, gained_high_s=0.0, cold=0.5),
+        BY_GPU.assign(starts=30.0),
+        2,
+    )
+    assert "*" not in many
 
 
 def test_a_strategies_run_compares_all_of_them(data: Data) -> None:

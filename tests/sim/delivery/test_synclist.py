@@ -45,6 +45,10 @@ def test_a_line_that_is_no_name_is_noted() -> None:
         ("ns/tool", "ns/tool:latest", "ns/tool:latest"),
         ("docker://ghcr.io/a/b/c:x", "ghcr.io/a/b/c:x", "a/b/c:x"),
         ("localhost:5000/a:1", "localhost:5000/a:1", "a:1"),
+        ("Harbor.example:8443/proxy/a/b/c:x", "harbor.example:8443/proxy/a/b/c:x", "proxy/a/b/c:x"),
+        ("docker.io/python:3.11", "library/python:3.11", "library/python:3.11"),
+        ("docker://index.docker.io/python:3.11", "library/python:3.11", "library/python:3.11"),
+        (f"ns/tool:1@sha256:{'0' * 64}", f"ns/tool@sha256:{'0' * 64}", "ns/tool:1"),
     ],
 )
 def test_names(text: str, whole: str, published: str) -> None:
@@ -53,11 +57,28 @@ def test_names(text: str, whole: str, published: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a b", "a/../b", "a:b:c", "UP@sha256:12", "a\x00b", "x:" + "y" * 200, "a*/b:1", "ghcr.io/"]
-)
+    "text", ["", "a b", "a/../b", "a:b:c", "UP@sha256:12", "a\x00b", "x:" + "y" * 200, "a*/b:1", "ghcr.io/", "Me/Tool:1", "a" * 401, f"a@sha512:{'0' * 128}",
+     "a@", "/a", "a//b", "a:", ":1", "docker://", "a\u00e9"],
+)  # fmt: skip
 def test_what_is_no_name(text: str) -> None:
     with pytest.raises(InputError):
         Reference.parse(text)
+
+
+def test_a_list_as_people_write_it() -> None:
+    """Windows' line ends, a byte order mark, spaces, comments behind names, a name twice, no newline at the end."""
+    text = (
+        "\ufeff# all of it\r\nns/tool:1  # ours\r\n\r\n  debian:*\t\r\nns/tool:1\r\nNo Name\r\nghcr.io/me/app"
+    )
+    found = SyncList.parse(text)
+    assert [str(each) for each in found.references] == [
+        "ns/tool:1",
+        "library/debian:*",
+        "ns/tool:1",
+        "ghcr.io/me/app:latest",
+    ]
+    assert [line for line, _ in found.mistakes] == [6]
+    assert found.position(Reference.parse("ns/tool:1")) == 0
 
 
 @pytest.mark.parametrize(

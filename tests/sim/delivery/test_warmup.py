@@ -35,6 +35,17 @@ def test_a_new_image_is_cold_once_per_node() -> None:
     assert found["squid_mb"].sum() == pytest.approx(9 * (450 - 5.2), rel=0.02)
 
 
+def test_after_a_moved_tag_only_what_changed_is_loaded() -> None:
+    """All nodes had the old version: each loads three tenths of it once, one of them from afar; a new image costs it all."""
+    found = warm_up(varied(SECTION, "quota 50 GB"), "moved tag", SITE)
+    cold = (found["starts"] * (1 - found["hit"])).sum()
+    assert cold == pytest.approx(10)
+    assert found["origin_mb"].sum() == pytest.approx(0.3 * (450 - 5.2), rel=0.01)
+    assert found["squid_mb"].sum() == pytest.approx(9 * 0.3 * (450 - 5.2), rel=0.01)
+    new = warm_up(varied(SECTION, "quota 50 GB"), "new image", SITE)
+    assert found["start_p90_s"].iloc[0] < new["start_p90_s"].iloc[0]
+
+
 def test_after_a_cold_front_the_squid_helps() -> None:
     """Nodes lose their caches, the squid doesn't: the bytes come from it and hardly any from afar."""
     found = warming("cold front")
