@@ -19,6 +19,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from collectors.eventlog import Event, is_event_log, read_event_log, sorted_by_job
@@ -26,11 +27,11 @@ from collectors.recorded import KINDS, kind_of, last_moment
 from collectors.traces import read_trace, trace_format
 from sim.attempts import reconciled
 from sim.classads.ads import ad_of_json, number_of, parse_ads, text_of
-from sim.classads.view import view_of
 from sim.errors import InputError
 from sim.inventory import (
     Framed,
     attempts_frame,
+    columns_of,
     cycles_frame,
     devices_frame,
     jobs_frame,
@@ -39,8 +40,7 @@ from sim.inventory import (
     slots_frame,
 )
 from sim.inventory.events import events_frames
-from sim.inventory.rows import Rejected
-from sim.inventory.slots import identity
+from sim.inventory.slots import soundness
 from sim.schema import conform
 from sim.store import Snapshot, Store
 
@@ -253,7 +253,7 @@ def _read_snapshots(file: _File, found: _Found) -> int:
 
 def _keep(ads: list[_Ad], file: _File, found: _Found) -> int:
     """Sort ads by what they describe and make frames of all but slots; gives the number of new records."""
-    taken = 0
+    slots: list[tuple[_Ad, bool]] = []
     groups: dict[tuple[str, float | None], list[Any]] = defaultdict(list)
     for held in ads:
         kind = kind_of(held.ad)
@@ -262,9 +262,10 @@ def _keep(ads: list[_Ad], file: _File, found: _Found) -> int:
             continue
         new = found.is_new(_digest(kind, held.seen, _canonical(held.ad)), file.reasons)
         if kind == "slot":
-            taken += _keep_slot(held, file, found, new=new)
+            slots.append((held, new))
         elif new:
             groups[kind, held.seen].append(held.ad)
+    taken = _keep_slots(slots, file, found)
     for (kind, seen), same in groups.items():
         frame, made = _framed(kind, same, _at(seen) if seen else last_moment(same) or _at(0.0))
         file.reasons += made.rejects
@@ -273,17 +274,14 @@ def _keep(ads: list[_Ad], file: _File, found: _Found) -> int:
     return taken
 
 
-def _keep_slot(held: _Ad, file: _File, found: _Found, *, new: bool) -> bool:
-    """Keep a slot ad, also one that isn't new: a snapshot is written whole if any of it is news."""
-    view = view_of(held.ad)
-    try:
-        identity(view)
-    except Rejected as reason:
-        if new:
-            file.reasons[str(reason)] += 1
-        return False
-    found.slots.append(held)
-    return new
+def _keep_slots(slots: list[tuple[_Ad, bool]], file: _File, found: _Found) -> int:
+    """Keep slot ads, also those that aren't new: a snapshot is written whole if any of it is news."""
+    columns, _ = columns_of([held.ad for held, _ in slots])
+    sound, _ = soundness(columns, np.ones(columns.n, np.bool_))
+    file.reasons += soundness(columns, np.array([new for _, new in slots], np.bool_))[1]
+    kept = [one for one, there in zip(slots, sound.tolist(), strict=True) if there]
+    found.slots += [held for held, _ in kept]
+    return sum(new for _, new in kept)
 
 
 def _framed(kind: str, ads: list[Any], at: pd.Timestamp) -> tuple[str, Framed]:
