@@ -24,9 +24,10 @@ from sim.policy import NAMED
 PORT = 9618
 DEADLINE_S = 8.0
 LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
-SLOTS_S = 600.0  # for half of a pool of tens of thousands of slots, on a busy machine
 LOCATED_S = 5.0  # the sources of one round ask once where the daemons are
-LARGE_SLOTS = 2_500  # a larger pool is read in halves by two processes
+PART_SLOTS = (
+    5_000  # a larger pool is read in parts by two processes: the whole of it is never in memory as ads
+)
 FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
 
@@ -86,27 +87,30 @@ class Daemons:
     def slots(self, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
         """The frames slots and devices of all slot ads; see `collectors.projection` for what is asked of each."""
         where = f"collector {self.address}"
-        halves = self._halves()
-        asked = (questions.slots, self.addresses, at, snapshot, self.demand)
+        parts = self._parts()
 
-        def ask(worker: Worker, part: questions.Part) -> tuple[Framed, Framed]:
-            return worker.ask(
-                where, *asked, part, self.extra, deadline_s=LONG_S if part == questions.WHOLE else SLOTS_S
+        def ask(worker: Worker, share: Sequence[questions.Part]) -> list[tuple[Framed, Framed]]:
+            asked = (questions.slots, self.addresses, at, snapshot, self.demand)
+            return [worker.ask(where, *asked, part, self.extra, deadline_s=LONG_S) for part in share]
+
+        if len(parts) == 1:
+            (found,) = ask(self._worker, parts)
+            return found
+        readers = [self._worker, self._second]
+        with ThreadPoolExecutor(len(readers)) as threads:
+            shares = threads.map(
+                ask, readers, (parts[place :: len(readers)] for place in range(len(readers)))
             )
-
-        if len(halves) == 1:
-            return ask(self._worker, halves[0])
-        with ThreadPoolExecutor(len(halves)) as threads:
-            found = list(threads.map(ask, (self._worker, self._second), halves))
-        slots, devices = (together(both) for both in zip(*found, strict=True))
+            pairs = [pair for share in shares for pair in share]
+        slots, devices = (together(found) for found in zip(*pairs, strict=True))
         return slots, devices
 
-    def _halves(self) -> list[questions.Part]:
+    def _parts(self) -> list[questions.Part]:
         """The parts that the slots are asked in; cut anew once an hour."""
         if time.monotonic() - self._cut_at > questions.WHOLE_S:
             where = f"collector {self.address}"
             self._cut = self._worker.ask(
-                where, questions.halves, self.addresses, LARGE_SLOTS, deadline_s=LONG_S
+                where, questions.parts, self.addresses, PART_SLOTS, deadline_s=LONG_S
             )
             self._cut_at = time.monotonic()
         return self._cut

@@ -12,6 +12,7 @@ import hashlib
 import json
 import lzma
 import re
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -191,10 +192,16 @@ def _text(path: Path) -> str:
             if data.startswith(magic):
                 data = unpack(data)
                 break
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start} is no UTF-8 text") from error
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:  # bz2 has ValueError for a cut file
         raise InputError(f"can't be read ({error.__class__.__name__})") from error
 
 
@@ -221,8 +228,22 @@ def _canonical(ad: Any) -> str:
     return "\n".join(sorted(line for line in lines if not line.endswith(" = undefined")))  # JSON has none
 
 
+def _whole_ads(file: _File) -> list[Any]:
+    """The ads of a file, without the last where that breaks off: a full disk, a program that was ended."""
+    where = str(file.path)
+    try:
+        return parse_ads(file.text, where=where)
+    except InputError:
+        before = re.split(r"\r?\n[ \t]*\r?\n", file.text.rstrip())[:-1]
+        if not before or file.text.lstrip()[:1] in "<[{":
+            raise
+        found = parse_ads("\n\n".join(before), where=where)
+        file.reasons["an ad that breaks off"] += 1
+        return found
+
+
 def _read_ads(file: _File, found: _Found) -> int:
-    ads = [_Ad(ad, None) for ad in parse_ads(file.text, where=str(file.path))]
+    ads = [_Ad(ad, None) for ad in _whole_ads(file)]
     taken = _keep(ads, file, found)
     if not taken and set(file.reasons) == {_OTHER}:
         raise InputError("no slot, job, negotiator or accounting ad")

@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import htcondor2
@@ -57,34 +58,34 @@ class Location(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A share of a pool's slots: of the machines before `until`, or of all others; None is all."""
+    """A share of a pool's slots: of the machines from `first` up to, not with, `until`; None is open."""
 
+    first: str | None = None
     until: str | None = None
-    others: bool = False
 
     @property
     def constraint(self) -> str | None:
-        """The ClassAd expression that a collector chooses these slots by; nameless machines are among the others.
-
-        Every query makes a collector look at all its ads anew, so there are few parts and their test is short.
-        """
-        if self.until is None:
-            return None
-        return f"(Machine < {quoted(self.until)}) {'=!=' if self.others else '=?='} true"
+        """The ClassAd expression that a collector chooses these slots by; nameless machines are in the last part."""
+        tests = [] if self.until is None else [f"(Machine < {quoted(self.until)}) =?= true"]
+        if self.first is not None:
+            tests.append(f"(Machine < {quoted(self.first)}) =!= true")
+        return " && ".join(tests) or None
 
 
 WHOLE = Part()
 
 
-def halves(address: Address, large: int) -> list[Part]:
-    """Two shares of about as many slots, machines whole, of a pool of more than `large`; else all in one.
+def parts(address: Address, most: int) -> list[Part]:
+    """Shares of a pool of about as many slots, at most `most`, machines whole; one for a pool that has no more.
 
     A collector compares names without regard to case, and so do we.
     """
     ads = collector(address).query(htcondor2.AdType.Startd, projection=["Machine"])
     names = sorted((text_of(ad, "Machine") or "").lower() for ad in ads)
-    middle = names[len(names) // 2] if len(names) > large else ""
-    return [Part(middle), Part(middle, others=True)] if middle else [WHOLE]
+    share = -(-len(names) // max(1, -(-len(names) // most))) or 1
+    bounds = dict.fromkeys(names[place] for place in range(share, len(names), share))
+    edges = [None, *(bound for bound in bounds if bound), None]
+    return [Part(first, until) for first, until in pairwise(edges)]
 
 
 def slots(

@@ -1,5 +1,6 @@
 """What is asked of each ad is what the frames are made of, and nothing is lost by asking for less."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -150,13 +151,13 @@ class TestRealPool:
         questions._completed(told, address, memory)
         assert memory.completed(told)[1] == []
 
-    def test_a_large_pool_is_read_in_halves(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_pool_is_read_in_parts(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
         """By two processes, each machine whole: no slot twice, none missing, and nothing said otherwise."""
         from collectors import daemons
 
         pool.wait_for(lambda: not pool.slots("DynamicSlot"), 60, "an idle pool")
         whole, told = questions.slots((pool.address,), AT, "s")
-        monkeypatch.setattr(daemons, "LARGE_SLOTS", 3)
+        monkeypatch.setattr(daemons, "PART_SLOTS", 3)
         asked = daemons.Daemons(pool.address)
         try:
             found, devices = asked.slots(AT, "s")
@@ -164,7 +165,7 @@ class TestRealPool:
             parts = asked._cut
         finally:
             asked.close()
-        assert len(parts) == 2
+        assert len(parts) > 2
         # what stays as it is while claims end
         columns = [
             "name",
@@ -190,7 +191,8 @@ def test_parts_leave_nobody_out() -> None:
     """Whatever a machine is called, or not called at all, one part has it; judged as a collector judges."""
     from collectors.questions import Part
 
-    parts = [Part(name, others=others) for name in ['n"1', "g"] for others in (False, True)]
+    edges = [None, "g", 'n"1', "z9", None]
+    parts = [Part(*pair) for pair in itertools.pairwise(edges)]
     ads = [
         '[ Machine = "A" ]',
         '[ Machine = "G" ]',
@@ -205,5 +207,4 @@ def test_parts_leave_nobody_out() -> None:
         for part in parts:
             ad["Chosen"] = expression(part.constraint or "true")
             chosen.append(ad.eval("Chosen") is True)
-        assert chosen[0] != chosen[1], (text, chosen)
-        assert chosen[2] != chosen[3], (text, chosen)
+        assert chosen.count(True) == 1, (text, chosen)
