@@ -53,13 +53,13 @@ def projection(address: str) -> list[str]:
     import htcondor2
 
     from collectors.projection import Memory
-    from sim.classads.view import View
+    from sim.inventory import columns_of
 
     ads = htcondor2.Collector(address).query(
         htcondor2.AdType.Startd, constraint='regexp("^n[0-9]{1,4}[.]", Machine)'
     )
     memory = Memory()
-    memory.learn(map(View, ads), 0.0, frozenset())
+    memory.learn([columns_of(ads)[0]], 0.0, frozenset())
     return memory.projection(frozenset())
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,14 +18,15 @@ import pandas as pd
 from collectors import questions
 from collectors.questions import Location
 from collectors.worker import Worker
-from sim.inventory import Framed
+from sim.inventory import Framed, together
+from sim.policy import NAMED
 
 PORT = 9618
 DEADLINE_S = 8.0
 LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
 LOCATED_S = 5.0  # the sources of one round ask once where the daemons are
 PART_SLOTS = (
-    2_500  # a larger pool is read in parts by two processes: the whole of it is never in memory as ads
+    5_000  # a larger pool is read in parts by two processes: the whole of it is never in memory as ads
 )
 FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
@@ -102,7 +102,7 @@ class Daemons:
                 ask, readers, (parts[place :: len(readers)] for place in range(len(readers)))
             )
             pairs = [pair for share in shares for pair in share]
-        slots, devices = (_together(found) for found in zip(*pairs, strict=True))
+        slots, devices = (together(found) for found in zip(*pairs, strict=True))
         return slots, devices
 
     def _parts(self) -> list[questions.Part]:
@@ -178,16 +178,10 @@ class Daemons:
         named : also of those that carry the name of an accounting group or of a concurrency limit
         """
         where = f"configuration of {daemon.name}"
-        question = (partial(questions.settings, named=named), daemon, tuple(names))
+        question = (partial(questions.settings, named=NAMED if named else None), daemon, tuple(names))
         return self._worker.ask(where, *question, deadline_s=DEADLINE_S, to=daemon.text)
 
     def close(self) -> None:
         """End the process that asks."""
         self._worker.close()
         self._second.close()
-
-
-def _together(found: Sequence[Framed]) -> Framed:
-    """The rows of several frames, and what was left out of all."""
-    rejects = sum((part.rejects for part in found), Counter[str]())
-    return Framed(pd.concat([part.frame for part in found], ignore_index=True), rejects)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import lzma
 import re
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from collectors.eventlog import Event, is_event_log, read_event_log, sorted_by_job
@@ -26,11 +28,11 @@ from collectors.recorded import KINDS, kind_of, last_moment
 from collectors.traces import read_trace, trace_format
 from sim.attempts import reconciled
 from sim.classads.ads import ad_of_json, number_of, parse_ads, text_of
-from sim.classads.view import view_of
 from sim.errors import InputError
 from sim.inventory import (
     Framed,
     attempts_frame,
+    columns_of,
     cycles_frame,
     devices_frame,
     jobs_frame,
@@ -39,8 +41,7 @@ from sim.inventory import (
     slots_frame,
 )
 from sim.inventory.events import events_frames
-from sim.inventory.rows import Rejected
-from sim.inventory.slots import identity
+from sim.inventory.slots import soundness
 from sim.schema import conform
 from sim.store import Snapshot, Store
 
@@ -191,10 +192,16 @@ def _text(path: Path) -> str:
             if data.startswith(magic):
                 data = unpack(data)
                 break
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start} is no UTF-8 text") from error
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:  # bz2 has ValueError for a cut file
         raise InputError(f"can't be read ({error.__class__.__name__})") from error
 
 
@@ -221,8 +228,22 @@ def _canonical(ad: Any) -> str:
     return "\n".join(sorted(line for line in lines if not line.endswith(" = undefined")))  # JSON has none
 
 
+def _whole_ads(file: _File) -> list[Any]:
+    """The ads of a file, without the last where that breaks off: a full disk, a program that was ended."""
+    where = str(file.path)
+    try:
+        return parse_ads(file.text, where=where)
+    except InputError:
+        before = re.split(r"\r?\n[ \t]*\r?\n", file.text.rstrip())[:-1]
+        if not before or file.text.lstrip()[:1] in "<[{":
+            raise
+        found = parse_ads("\n\n".join(before), where=where)
+        file.reasons["an ad that breaks off"] += 1
+        return found
+
+
 def _read_ads(file: _File, found: _Found) -> int:
-    ads = [_Ad(ad, None) for ad in parse_ads(file.text, where=str(file.path))]
+    ads = [_Ad(ad, None) for ad in _whole_ads(file)]
     taken = _keep(ads, file, found)
     if not taken and set(file.reasons) == {_OTHER}:
         raise InputError("no slot, job, negotiator or accounting ad")
@@ -253,7 +274,7 @@ def _read_snapshots(file: _File, found: _Found) -> int:
 
 def _keep(ads: list[_Ad], file: _File, found: _Found) -> int:
     """Sort ads by what they describe and make frames of all but slots; gives the number of new records."""
-    taken = 0
+    slots: list[tuple[_Ad, bool]] = []
     groups: dict[tuple[str, float | None], list[Any]] = defaultdict(list)
     for held in ads:
         kind = kind_of(held.ad)
@@ -262,9 +283,10 @@ def _keep(ads: list[_Ad], file: _File, found: _Found) -> int:
             continue
         new = found.is_new(_digest(kind, held.seen, _canonical(held.ad)), file.reasons)
         if kind == "slot":
-            taken += _keep_slot(held, file, found, new=new)
+            slots.append((held, new))
         elif new:
             groups[kind, held.seen].append(held.ad)
+    taken = _keep_slots(slots, file, found)
     for (kind, seen), same in groups.items():
         frame, made = _framed(kind, same, _at(seen) if seen else last_moment(same) or _at(0.0))
         file.reasons += made.rejects
@@ -273,17 +295,14 @@ def _keep(ads: list[_Ad], file: _File, found: _Found) -> int:
     return taken
 
 
-def _keep_slot(held: _Ad, file: _File, found: _Found, *, new: bool) -> bool:
-    """Keep a slot ad, also one that isn't new: a snapshot is written whole if any of it is news."""
-    view = view_of(held.ad)
-    try:
-        identity(view)
-    except Rejected as reason:
-        if new:
-            file.reasons[str(reason)] += 1
-        return False
-    found.slots.append(held)
-    return new
+def _keep_slots(slots: list[tuple[_Ad, bool]], file: _File, found: _Found) -> int:
+    """Keep slot ads, also those that aren't new: a snapshot is written whole if any of it is news."""
+    columns, _ = columns_of([held.ad for held, _ in slots])
+    sound, _ = soundness(columns, np.ones(columns.n, np.bool_))
+    file.reasons += soundness(columns, np.array([new for _, new in slots], np.bool_))[1]
+    kept = [one for one, there in zip(slots, sound.tolist(), strict=True) if there]
+    found.slots += [held for held, _ in kept]
+    return sum(new for _, new in kept)
 
 
 def _framed(kind: str, ads: list[Any], at: pd.Timestamp) -> tuple[str, Framed]:

@@ -15,11 +15,14 @@ whole at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any
 
-from sim.classads.view import Aside, View
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sim.classads.columns import Columns
 from sim.schema import describe
 
 _ALWAYS = {
@@ -66,34 +69,46 @@ class Memory:
 
     def __init__(self) -> None:
         self.read_at = float("-inf")
-        self._asked: frozenset[str] = frozenset()
+        self._asked = frozenset(name.lower() for name in attributes("slots", "devices"))
         self._names: dict[str, str] = {}
-        self._rest: dict[str, tuple[str, Aside]] = {}
+        self._own: set[str] = set()
+        self._lines: dict[str, int] = {}
+        self._asides: dict[bytes, NDArray[np.int32]] = {}  # what is alike is kept once
+        self._rest: dict[str, tuple[str, bytes]] = {}
 
-    def learn(self, views: Iterable[View], at: float, demand: frozenset[str]) -> None:
+    def learn(self, ads: Iterable[Columns], at: float, demand: frozenset[str]) -> None:
         """Take in a whole reading."""
-        views = list(views)
-        names: dict[str, str] = {}
-        for view in views:
-            view.note_names(names)
-        own = named_in({text for view in views for name in _OWN if (text := view.source(name))})
-        asked = {name.lower() for name in attributes("slots", "devices")}
-        asked |= {name for name in names if name in own or name in demand or _WILD.match(name)}
-        self._asked, self._names, self.read_at = frozenset(asked), names, at
-        self._rest = {}
-        self.add(views)
+        for columns in ads:
+            self.add(columns)
+        self.read_at = at
+        own = named_in(self._own)
+        more = {name for name in self._names if name in own or name in demand or _WILD.match(name)}
+        self._asked |= more
+        asked = [name.partition(" = ")[0].lower() in more for name in self._lines]
+        kept = ~np.array(asked, np.bool_)
+        for key, held in self._asides.items():
+            self._asides[key] = held[kept[held]]
 
-    def add(self, views: Iterable[View]) -> None:
-        """Take in whole ads of startds that have come since."""
-        same: dict[Any, Any] = {}  # what is alike is kept once
-        for _, held in self._rest.values():
-            same[held], same[held.names] = held, held.names
-        for view in views:
-            rest = view.set_aside(self._asked)
-            rest = same.setdefault(rest, Aside(same.setdefault(rest.names, rest.names), rest.lines))
-            self._rest[_key(view)] = (_life(view), rest)
-            if (view.text("SlotType") or "") == "Partitionable":
-                self._rest.setdefault(_startd(view), self._rest[_key(view)])
+    def add(self, columns: Columns) -> None:
+        """Take in whole ads, also of startds that have come since."""
+        for name, spelled in columns.spelled().items():
+            self._names.setdefault(name, spelled)
+        for name in _OWN:
+            self._own.update(text for text in set(columns.sources(name)) if text is not None)
+        asides = columns.aside(self._asked)
+        used = np.unique(np.concatenate(asides)) if asides else np.empty(0, np.int64)
+        number = np.zeros(len(columns.lines), np.int32)
+        for line in used.tolist():
+            number[line] = self._lines.setdefault(columns.text(line), len(self._lines))
+        told = zip(_lives(columns), columns.texts("SlotType"), asides, strict=True)
+        for (key, life), kind, aside in told:
+            held = number[aside]
+            rest = held.tobytes()
+            if rest not in self._asides:
+                self._asides[rest] = np.frombuffer(rest, np.int32)
+            self._rest[key] = (life, rest)
+            if kind == "Partitionable":
+                self._rest.setdefault(_startd(key), self._rest[key])
 
     def projection(self, demand: frozenset[str]) -> list[str]:
         """What is asked in between: names as the ads spell them."""
@@ -103,24 +118,31 @@ class Memory:
         ]
         return sorted([*names, *more], key=str.lower)
 
-    def complete(self, view: View) -> bool:
-        """Add to a slot's ad what the whole reading told of it, or of its startd; False for an unknown startd."""
-        for key in (_key(view), _startd(view)):
+    def completed(self, columns: Columns) -> tuple[Columns, list[int]]:
+        """Slots' ads with what the whole reading told of them, or of their startds; and those of unknown startds."""
+        unknown, more = [], []
+        for row, (key, life) in enumerate(_lives(columns)):
             held = self._rest.get(key)
-            if held is not None and held[0] == _life(view):
-                view.put_back(held[1])
-                return True
-        return False
+            if held is None or held[0] != life:
+                held = self._rest.get(_startd(key))
+            if held is None or held[0] != life:
+                unknown.append(row)
+                more.append(_NOTHING)
+            else:
+                more.append(self._asides[held[1]])
+        rows = np.repeat(np.arange(columns.n), [len(aside) for aside in more])
+        held_lines = np.concatenate([_NOTHING, *more]).astype(np.int64)
+        return columns.joined(pa.array(self._lines, pa.large_string()), rows, held_lines), unknown
 
 
-def _key(view: View) -> str:
-    return view.text("Name") or ""
+_NOTHING: NDArray[np.int32] = np.empty(0, np.int32)
 
 
-def _startd(view: View) -> str:
-    return "@" + _key(view).partition("@")[2]
+def _lives(columns: Columns) -> Iterator[tuple[str, str]]:
+    """The names of slots, and when their startds began: one that was started anew may say other things."""
+    names = (name or "" for name in columns.texts("Name"))
+    return zip(names, map(str, columns.values("DaemonStartTime")), strict=True)
 
 
-def _life(view: View) -> str:
-    """A startd that was started anew may say other things."""
-    return str(view.value("DaemonStartTime"))
+def _startd(name: str) -> str:
+    return "@" + name.partition("@")[2]

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import gc
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import htcondor2
 import pandas as pd
 
 from collectors.projection import Memory, attributes, cycle_attributes
-from collectors.unchanged import Unchanged, told_by
 from sim.classads.ads import expression, number_of, parse_one, text_of
-from sim.classads.view import View
+from sim.classads.columns import Columns
 from sim.inventory import (
+    Devices,
     Framed,
+    SlotRows,
     attempts_frame,
+    columns_of,
     cycles_frame,
-    devices_frame,
     jobs_frame,
     priorities_frame,
-    slots_frame,
     submitters_frame,
 )
-from sim.policy import NAMED
 
-Made = TypeVar("Made")
 WHOLE_S = 3600.0
+_AT_ONCE = 1_000  # ads: enough for pyarrow to be quick
 _NEW_ONES = 200  # machines that are asked whole by name
 _NAMED = 500  # macros of groups and limits: each is a question of its own
 _NOT_DEFINED = "Not defined"  # how a daemon says that a macro it knows has no value
@@ -64,26 +64,26 @@ class Part(NamedTuple):
     until: str | None = None
 
     @property
-    def constraint(self) -> str:
-        """The ClassAd expression that a collector chooses these slots by; a nameless machine is in the first part."""
-        tests = [] if self.first is None else [f"Machine >= {quoted(self.first)}"]
-        if self.until is not None:
-            tests.append(f"Machine < {quoted(self.until)}")
-        within = " && ".join(tests) or "true"
-        return within if self.first is not None else f"(isString(Machine) ? ({within}) : true)"
+    def constraint(self) -> str | None:
+        """The ClassAd expression that a collector chooses these slots by; nameless machines are in the last part."""
+        tests = [] if self.until is None else [f"(Machine < {quoted(self.until)}) =?= true"]
+        if self.first is not None:
+            tests.append(f"(Machine < {quoted(self.first)}) =!= true")
+        return " && ".join(tests) or None
 
 
 WHOLE = Part()
 
 
 def parts(address: Address, most: int) -> list[Part]:
-    """Shares of a pool of about `most` slots each, machines whole; one for a pool that has no more.
+    """Shares of a pool of about as many slots, at most `most`, machines whole; one for a pool that has no more.
 
     A collector compares names without regard to case, and so do we.
     """
     ads = collector(address).query(htcondor2.AdType.Startd, projection=["Machine"])
     names = sorted((text_of(ad, "Machine") or "").lower() for ad in ads)
-    bounds = dict.fromkeys(names[place] for place in range(most, len(names), most))
+    share = -(-len(names) // max(1, -(-len(names) // most))) or 1
+    bounds = dict.fromkeys(names[place] for place in range(share, len(names), share))
     edges = [None, *(bound for bound in bounds if bound), None]
     return [Part(first, until) for first, until in pairwise(edges)]
 
@@ -103,72 +103,71 @@ def slots(
     """
     demand |= {name.lower() for name in extra}
     memory = _memory(address, part)
-    # what is made here lives on; to look through it for cycles costs as much as making it
-    gc.disable()
-    try:
-        if time.monotonic() - memory.read_at > WHOLE_S:
-            views, unread = _each(View, _ask(address, part))
-            memory.learn(views, time.monotonic(), demand)
-            _last[address, part] = Unchanged()  # what stands beside the ads is another's now
-            slots, devices = _frames(views, at, snapshot)
-        else:
-            told, unread = _each(told_by, _ask(address, part, projection=memory.projection(demand)))
-
-            def make(ads: list[Any]) -> tuple[list[View], Framed, Framed]:
-                views = list(map(View, ads))
-                _complete(views, address, memory)
-                return views, *_frames(views, at, snapshot)
-
-            slots, devices = _last[address, part].renew(told, at, snapshot, make)
-        if unread:
-            slots.rejects["an ad that is no text"] += unread
-        return slots, devices
-    finally:
-        gc.enable()
+    reading = _Reading(at, snapshot)
+    if time.monotonic() - memory.read_at > WHOLE_S:
+        memory = Memory()
+        memory.learn(map(reading.add, reading.columns(_ask(address, part))), time.monotonic(), demand)
+        _memories[address, part] = memory
+    else:
+        for columns in reading.columns(_ask(address, part, projection=memory.projection(demand))):
+            reading.add(_completed(columns, address, memory))
+    return reading.framed()
 
 
 def _ask(address: Address, part: Part, projection: list[str] | None = None) -> list[Any]:
-    constraint = None if part == WHOLE else part.constraint
-    return collector(address).query(htcondor2.AdType.Startd, constraint=constraint, projection=projection)
-
-
-def _frames(views: list[View], at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
-    return slots_frame(views, seen_at=at, snapshot=snapshot), devices_frame(
-        views, seen_at=at, snapshot=snapshot
+    return collector(address).query(
+        htcondor2.AdType.Startd, constraint=part.constraint, projection=projection
     )
 
 
-def _each(take: Callable[[Any], Made], ads: Iterable[Any]) -> tuple[list[Made], int]:
-    """The ads taken apart, and how many can't be: somebody's startd may say anything."""
-    made, unread = [], 0
-    for ad in ads:
-        try:
-            made.append(take(ad))
-        except Exception:  # bytes that are no text, among others
-            unread += 1
-    return made, unread
+class _Reading:
+    """Slot ads that become frames some at a time, so that the rest of them can be forgotten meanwhile."""
+
+    def __init__(self, at: pd.Timestamp, snapshot: str) -> None:
+        self._at, self._snapshot = at, snapshot
+        self._slots, self._devices = SlotRows(), Devices(at)
+        self._unread: Counter[str] = Counter()
+
+    def columns(self, ads: list[Any]) -> Iterator[Columns]:
+        """The ads by attribute; they are taken out of the list."""
+        ads.reverse()
+        while ads:
+            some = [ads.pop() for _ in range(min(_AT_ONCE, len(ads)))]
+            columns, unread = columns_of(some)
+            self._unread += unread
+            del some
+            yield columns
+
+    def add(self, columns: Columns) -> Columns:
+        """Make rows of these ads; gives them back."""
+        self._slots.add(columns)
+        self._devices.add(columns)
+        return columns
+
+    def framed(self) -> tuple[Framed, Framed]:
+        """The frames slots and devices."""
+        frame, rejects = self._slots.framed(self._at, self._snapshot)
+        return Framed(frame, rejects + self._unread), self._devices.framed(self._snapshot)
 
 
-def _complete(views: list[View], address: Address, memory: Memory) -> None:
-    """Complete slots' ads of what changes from memory; startds that are new there are asked whole."""
-    unknown = [view for view in views if not memory.complete(view)]
-    machines = sorted({machine for view in unknown if (machine := view.text("Machine"))})
+def _completed(columns: Columns, address: Address, memory: Memory) -> Columns:
+    """Slots' ads with what changes from memory; startds that are new there are asked whole."""
+    completed, unknown = memory.completed(columns)
+    machines = sorted({name for name in columns.texts("Machine")[unknown] if name})
     if not machines:
-        return
+        return completed
     if len(machines) > _NEW_ONES:
         memory.read_at = float("-inf")  # the next round asks for everything
-        return
+        return completed
     names = quoted(",".join(machines))
     whole = collector(address).query(
         htcondor2.AdType.Startd, constraint=f"stringListMember(Machine, {names})"
     )
-    memory.add(_each(View, whole)[0])
-    for view in unknown:
-        memory.complete(view)
+    memory.add(columns_of(whole)[0])
+    return memory.completed(columns)[0]
 
 
 _memories: dict[tuple[Address, Part], Memory] = {}
-_last: dict[tuple[Address, Part], Unchanged] = {}
 
 
 def _memory(address: Address, part: Part = WHOLE) -> Memory:
@@ -176,7 +175,6 @@ def _memory(address: Address, part: Part = WHOLE) -> Memory:
     now = time.monotonic()
     for key in [key for key, held in _memories.items() if now - held.read_at > 2 * WHOLE_S]:
         del _memories[key]
-        _last.pop(key, None)
     return _memories.setdefault((address, part), Memory())
 
 
@@ -237,13 +235,15 @@ def submitters(address: Address, at: pd.Timestamp, snapshot: str) -> Framed:
     return submitters_frame(ads, seen_at=at, snapshot=snapshot)
 
 
-def settings(daemon: Location, names: Sequence[str], *, named: bool = False) -> dict[str, str | None]:
+def settings(
+    daemon: Location, names: Sequence[str], *, named: re.Pattern[str] | None = None
+) -> dict[str, str | None]:
     """What a daemon's configuration says of these macros; None where it has none.
 
-    named : also of those that carry the name of an accounting group or of a concurrency limit
+    named : also of those whose names are such
     """
     values = htcondor2.RemoteParam(parse_one(daemon.text))
-    found = sorted(name for name in values if named and NAMED.fullmatch(name))
+    found = sorted(name for name in values if named and named.fullmatch(name))
     told = {name: values.get(name) for name in dict.fromkeys([*names, *found[:_NAMED]])}
     return {name: None if value == _NOT_DEFINED else value for name, value in told.items()}
 

@@ -7,8 +7,11 @@ that asks can be killed. It makes the frames as well, because ads are dearer to 
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -29,6 +32,8 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 Answer = TypeVar("Answer")
 _LOOK_UP_S = 0.25
+_START_S = 60.0
+_READY = "ready"
 _MOST = 2000  # questions that one process answers: a night of a small pool
 SILENCE_S = 120.0  # a daemon that kept silent is left alone for so long
 SLOW_S = 4.0  # refusals come at once; what takes so long to fail is htcondor2's own limit on silence
@@ -64,9 +69,9 @@ class Worker:
         """
         if time.monotonic() - self._silent.get(to, -SILENCE_S) < SILENCE_S:
             raise SourceError(f"{where}: not asked, because it kept silent a moment ago")
-        connection = self._started()
-        began = time.monotonic()
         try:
+            connection = self._started()
+            began = time.monotonic()
             connection.send((question, arguments))
             if not self._answers(connection, deadline_s):
                 self.close()
@@ -76,7 +81,7 @@ class Worker:
                 raise SourceError(
                     f"{where}: no answer within {deadline_s:g} s; check that the daemon isn't overloaded or stopped"
                 )
-            good, answer = connection.recv()
+            good, answer = _received(connection)
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             self.close()
             raise SourceError(
@@ -130,6 +135,13 @@ class Worker:
             self._process = context.Process(target=_serve, args=(other,), daemon=True)
             self._process.start()
             other.close()
+            # what a busy machine takes to start it is no daemon's silence
+            if not self._answers(self._connection, _START_S):
+                self.close()
+                raise SourceError(
+                    "the asking process doesn't start; check that this machine isn't overloaded"
+                )
+            self._connection.recv()
         return self._connection
 
 
@@ -137,6 +149,8 @@ def _serve(connection: Connection) -> None:
     """Answer questions until the other side is gone; a signal to stop is the other side's to obey."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    importlib.import_module("collectors.questions")
+    connection.send(_READY)
     while True:
         try:
             question, arguments = connection.recv()
@@ -146,7 +160,31 @@ def _serve(connection: Connection) -> None:
             answer: tuple[bool, Any] = (True, question(*arguments))
         except Exception as error:  # whatever it is, it is told to the process that asked
             answer = (False, _told(error))
-        connection.send(answer)
+        _send(connection, answer)
+        del answer
+        _give_back()
+
+
+def _give_back() -> None:
+    """Give the system what freed ads took; glibc keeps it otherwise, hundreds of MB between two rounds."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _send(connection: Connection, answer: tuple[bool, Any]) -> None:
+    """Hand over an answer, its arrays one at a time and not copied into one: a large pool's texts are megabytes."""
+    arrays: list[pickle.PickleBuffer] = []
+    told = pickle.dumps(answer, protocol=5, buffer_callback=arrays.append)
+    connection.send((told, len(arrays)))
+    for array in arrays:
+        connection.send_bytes(array.raw())
+
+
+def _received(connection: Connection) -> tuple[bool, Any]:
+    told, n = connection.recv()
+    answer: tuple[bool, Any] = pickle.loads(told, buffers=[connection.recv_bytes() for _ in range(n)])  # noqa: S301
+    return answer
 
 
 def _told(error: Exception) -> tuple[str, str]:

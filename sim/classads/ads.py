@@ -92,7 +92,7 @@ def read_text(path: Path) -> str:
     """Read a text file, also one packed by xz; InputError if it can't be read or is no text."""
     try:
         data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except (OSError, lzma.LZMAError) as error:
         raise InputError(f"{path}: can't be read ({error.__class__.__name__})") from error
     except UnicodeDecodeError as error:

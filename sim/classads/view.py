@@ -8,7 +8,7 @@ attributes that are expressions are evaluated, by classad2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ _LITERAL = re.compile(
     r'"(?P<text>[^"\\]*)"|(?P<int>-?\d{1,18})|(?P<real>-?\d+\.\d+(?:e[+-]?\d+)?)|(?P<word>true|false|undefined|error)'
 )
 _NUMBERS = (int, float)
-_GREATEST = 1e18
+GREATEST = 1e18
 _WORDS = {"true": True, "false": False, "undefined": None, "error": None}
 _NESTED = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|[^;"\[\]{}]*?)(?:; | ?\]$)')
 _DEEPER = re.compile(r"\n {9,}")
 _BLANKS = re.compile(r'"(?:[^"\\]|\\.)*"| {2,}')
 GROUPS = ("gpus_", "has_cvmfs_")
-_MOMENT = re.compile(r"\b(?:time|random|(?:my)?currenttime|daytime|formattime)\b", re.IGNORECASE)
+MOMENT = re.compile(r"\b(?:time|random|(?:my)?currenttime|daytime|formattime)\b", re.IGNORECASE)
 _OWN_EXPRESSIONS = ("Requirements", "Start", "Rank", "SlotWeight", "RequireGPUs")
 
 
@@ -46,13 +46,6 @@ class _Line(NamedTuple):
     grouped: bool
     volatile_slot: bool
     volatile_job: bool
-
-
-class Aside(NamedTuple):
-    """Attributes of an ad that stand beside those in hand: names in lower case, in order, and what is known of each."""
-
-    names: tuple[str, ...]
-    lines: tuple[_Line, ...]
 
 
 class View:
@@ -82,7 +75,7 @@ class View:
             value = line.value
             if value is EXPRESSION:
                 value = value_of(self.ad, name)
-            if value.__class__ in _NUMBERS and -_GREATEST < value < _GREATEST:
+            if value.__class__ in _NUMBERS and -GREATEST < value < GREATEST:
                 return float(value)
         return None
 
@@ -127,44 +120,11 @@ class View:
         line = self._lines.get(name.lower())
         if line is None or not line.text.endswith("]") or " = [" not in line.text:
             return None
-        told = _inside(line.text.partition(" = ")[2])
+        told = inside(line.text.partition(" = ")[2])
         if told is None:
             inner = value_of(self.ad, name)
             told = {key.lower(): value_of(inner, key) for key in inner} if isinstance(inner, Ad) else None
         return told
-
-    def steady(self, names: Iterable[str]) -> bool:
-        """Whether the values of these attributes, and of the `GROUPS`, are the same at any moment."""
-        for name in (*names, *self._grouped):
-            line = self._lines.get(name.lower())
-            if line is None or line.value is not EXPRESSION:
-                continue
-            read = {name, *self.ad.internalRefs(self.ad.lookup(name))} if name in self.ad else {name}
-            lines = (self._lines.get(other.lower()) for other in read)
-            if any(_MOMENT.search(told.text) for told in lines if told is not None):
-                return False
-        return True
-
-    def note_names(self, names: dict[str, str]) -> None:
-        """Add the names of the attributes that `print` keeps, as the ad spells them, to those in lower case."""
-        for name, line in self._lines.items():
-            if name not in names and not line.private:
-                names[name] = line.text.partition(" = ")[0]
-
-    def set_aside(self, apart_from: frozenset[str]) -> Aside:
-        """What `print` keeps of a slot ad beside these attributes (in lower case), to be put back into another view."""
-        kept = sorted(
-            name
-            for name, line in self._lines.items()
-            if name not in apart_from and not line.private and not line.volatile_slot
-        )
-        return Aside(tuple(kept), tuple(map(self._lines.__getitem__, kept)))
-
-    def put_back(self, aside: Aside) -> None:
-        """Add what another view set aside; what this ad says itself counts."""
-        lines = dict(zip(aside.names, aside.lines, strict=True))
-        lines.update(self._lines)
-        self._lines = lines
 
     def print(self, numbers: Mapping[str, float] | None = None) -> str:
         """The ad as text without what is volatile or private, in order of names.
@@ -191,7 +151,7 @@ class View:
         return f"[ {'; '.join([*kept, *put.values()])} ]"
 
     def _own_references(self) -> frozenset[str]:
-        return _references(tuple([line.text for line in self._lines.values() if line.value is EXPRESSION]))
+        return references(tuple([line.text for line in self._lines.values() if line.value is EXPRESSION]))
 
 
 def print_ad(ad: Ad) -> str:
@@ -222,16 +182,14 @@ def _pieces(ad: Ad) -> list[str]:
 
 @lru_cache(maxsize=1 << 16)
 def _line(piece: str) -> _Line:
-    text = tidy(piece).rstrip("; ")
-    if "  " in text:
-        text = _BLANKS.sub(lambda match: match[0] if match[0][0] == '"' else " ", text)
+    text = cleaned(piece)
     name, _, value = text.partition(" = ")
     lowered = name.lower()
     private = PRIVATE.fullmatch(lowered) is not None
     return _Line(
         lowered,
         text,
-        _literal(value),
+        literal(value),
         private,
         lowered.startswith(GROUPS),
         LEFT_OUT_OF_SLOTS.fullmatch(lowered) is not None,
@@ -239,7 +197,13 @@ def _line(piece: str) -> _Line:
     )
 
 
-def _literal(text: str) -> Any:
+def cleaned(piece: str) -> str:
+    """An attribute as it is printed on one line, ``Name = value``, without what ends it."""
+    text = tidy(piece).rstrip("; ")
+    return _BLANKS.sub(lambda match: match[0] if match[0][0] == '"' else " ", text) if "  " in text else text
+
+
+def literal(text: str) -> Any:
     """The value of a literal; a string with a backslash is left to classad2, as any expression is."""
     match = _LITERAL.fullmatch(text)
     if match is None:
@@ -257,12 +221,12 @@ def _literal(text: str) -> Any:
 
 
 @lru_cache(maxsize=1 << 14)
-def _inside(text: str) -> Mapping[str, Any] | None:
+def inside(text: str) -> Mapping[str, Any] | None:
     """The attributes of a nested ad's text; None unless all are literals."""
     found: dict[str, Any] = {}
     position = 2
     for match in _NESTED.finditer(text, 2):
-        value = _literal(match[2])
+        value = literal(match[2])
         if match.start() != position or value is EXPRESSION:
             return None
         found[match[1].lower()] = value
@@ -271,7 +235,7 @@ def _inside(text: str) -> Mapping[str, Any] | None:
 
 
 @lru_cache(maxsize=1 << 10)
-def _references(expressions: tuple[str, ...]) -> frozenset[str]:
+def references(expressions: tuple[str, ...]) -> frozenset[str]:
     """What an ad's own expressions read, at any remove, in lower case."""
     ad = parse_one(f"[ {'; '.join(expressions)} ]")
     found: set[str] = set()

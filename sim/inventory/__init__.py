@@ -4,14 +4,17 @@ Every function takes ads as they come and never fails on a bad one: it is left o
 """
 
 from sim.inventory.cycles import cycles_frame, priorities_frame, submitters_frame
-from sim.inventory.devices import devices_frame, supply
+from sim.inventory.devices import Devices, devices_frame, supply
 from sim.inventory.jobs import attempts_frame, jobs_frame, located, submitter_of
-from sim.inventory.rows import Framed
-from sim.inventory.slots import slots_frame
+from sim.inventory.rows import Framed, together
+from sim.inventory.slots import SlotRows, columns_of, slots_frame
 
 __all__ = [
+    "Devices",
     "Framed",
+    "SlotRows",
     "attempts_frame",
+    "columns_of",
     "cycles_frame",
     "devices_frame",
     "jobs_frame",
@@ -21,4 +24,5 @@ __all__ = [
     "submitter_of",
     "submitters_frame",
     "supply",
+    "together",
 ]

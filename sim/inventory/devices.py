@@ -11,21 +11,31 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from sim.classads.ads import Ad, text_of
-from sim.classads.view import View, view_of
-from sim.inventory.rows import UNREADABLE, Framed, Rejected, Row, moment
-from sim.inventory.slots import identity, is_backfill, is_capacity, slot_type, state_of
+from sim.classads.columns import Columns, Flags
+from sim.inventory.rows import Framed, Row
+from sim.inventory.slots import (
+    Slots,
+    columns_of,
+    is_backfill,
+    is_capacity,
+    moments,
+    slot_types,
+    soundness,
+    states,
+)
 from sim.schema import conform, describe
 
 _VENDOR = re.compile(r"^(?:NVIDIA|AMD|Intel(?:\(R\))?|Tesla|GeForce|Quadro|Radeon)\s+", re.IGNORECASE)
 _NAMES = re.compile(r"\{[\w, ]*\}")
-_BUSY = {"Claimed", "Preempting", "Matched"}
+_BUSY = ["Claimed", "Preempting", "Matched"]
 _LOWERED = {
     name: name.lower()
     for name in ("DeviceName", "Capability", "GlobalMemoryMb", "MaxSupportedVersion", "NvidiaDriver")
@@ -34,15 +44,18 @@ _TOLD = ("model", "capability", "memory_mib", "max_runtime", "driver", "mig_pare
 
 
 class _Slot(NamedTuple):
-    """What is the same for all devices of a slot ad."""
+    """What is the same for all devices of a slot."""
 
-    ad: View
     name: str
     machine: str
     kind: str
-    state: str
     claimed: bool
     backfill: bool
+    gone: bool
+    draining: bool
+    barred: bool
+    site: str | None
+    submitter: str | None
     nested: dict[str, Mapping[str, Any]]
     available: frozenset[str] | None
     offline: frozenset[str]
@@ -69,33 +82,48 @@ def family(model: str | None) -> str:
     return name or "unknown"
 
 
-def devices_frame(ads: Iterable[Ad | View], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+def devices_frame(ads: Slots, *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
     """Give a row per physical device of these slot ads."""
-    known: dict[tuple[str, str], list[tuple[int, Row]]] = {}
-    rejects: Counter[str] = Counter()
-    for ad in map(view_of, ads):
-        try:
-            _add_devices(ad, known, seen_at, snapshot)
-        except Rejected as reason:
-            rejects[str(reason)] += 1
-        except Exception:  # as in `framed`
-            rejects[UNREADABLE] += 1
-    rows = [row for same_id in known.values() for _, row in same_id]
-    columns = [column.name for column in describe("devices")]
-    return Framed(conform(pd.DataFrame(rows, columns=columns), "devices"), rejects)
+    columns, rejects = columns_of(ads)
+    found = Devices(seen_at)
+    found.add(columns)
+    frame, reasons = found.framed(snapshot)
+    return Framed(frame, rejects + reasons)
 
 
-def _add_devices(
-    ad: View, known: dict[tuple[str, str], list[tuple[int, Row]]], seen_at: pd.Timestamp, snapshot: str
-) -> None:
-    """Add what a slot's ad tells of its devices to what is known of them."""
-    if not is_capacity(ad) or not (listed := _listed(ad)):
-        return
-    name, machine = identity(ad)
-    slot = _slot(ad, name, machine)
-    for device_id, shares in listed.items():
-        row = _row(slot, device_id, shares, seen_at, snapshot)
-        _merge(known.setdefault((machine, device_id), []), slot.precedence, row)
+class Devices:
+    """The devices of slots that are told of a part at a time."""
+
+    def __init__(self, seen_at: pd.Timestamp) -> None:
+        self._seen_at = seen_at
+        self._known: dict[tuple[str, str], list[tuple[int, Row]]] = {}
+        self._rejects: Counter[str] = Counter()
+
+    def add(self, ads: Columns) -> None:
+        """Add what slot ads tell of their devices to what is known of them."""
+        told = _Told(ads)
+        listed = [
+            _listed(told, row) if capacity else _NO_IDS
+            for row, capacity in enumerate(is_capacity(ads).tolist())
+        ]
+        sound, reasons = soundness(ads, np.array([bool(ids) for ids in listed], np.bool_))
+        self._rejects += reasons
+        slots = _slots(ads, told, sound, self._seen_at)
+        for slot, row in slots:
+            for device_id, shares in listed[row].items():
+                found = _row(slot, told, row, device_id, shares)
+                _merge(self._known.setdefault((slot.machine, device_id), []), slot.precedence, found)
+
+    def framed(self, snapshot: str) -> Framed:
+        """The frame devices, and what was left out."""
+        rows = [row for same_id in self._known.values() for _, row in same_id]
+        columns = {name: [row[name] for row in rows] for name in _COLUMNS}
+        frame = pd.DataFrame(columns).assign(snapshot=snapshot, seen_at=self._seen_at)
+        return Framed(conform(frame, "devices"), self._rejects)
+
+
+_COLUMNS = [column.name for column in describe("devices") if column.name not in {"snapshot", "seen_at"}]
+_NO_IDS: Counter[str] = Counter()
 
 
 def _merge(same_id: list[tuple[int, Row]], precedence: int, row: Row) -> None:
@@ -115,118 +143,154 @@ def _merge(same_id: list[tuple[int, Row]], precedence: int, row: Row) -> None:
     same_id.append((precedence, row))
 
 
-def _slot(ad: View, name: str, machine: str) -> _Slot:
-    kind, state = slot_type(ad), state_of(ad)
-    return _Slot(
-        ad,
-        name,
-        machine,
-        kind,
-        state,
-        state in _BUSY and kind != "partitionable",
-        is_backfill(ad),
-        _nested(ad),
-        _available(ad),
-        frozenset(_split(ad.text("OfflineGPUs"))),
-    )
+class _Told:
+    """What slot ads say of their devices."""
+
+    def __init__(self, ads: Columns) -> None:
+        self.ads = ads
+        self.kinds: list[str] = slot_types(ads).tolist()
+        self.assigned: list[str | None] = ads.texts("AssignedGPUs").tolist()
+        self.offline: list[str | None] = ads.texts("OfflineGPUs").tolist()
+        self.available: list[str | None] = ads.sources("AvailableGPUs").tolist()
+        self._groups = ads.group("gpus_")
+        self._common = {name: [ads.values(f"GPUs_{name}"), ads.values(f"CUDA{name}")] for name in _LOWERED}
+        self._own = {
+            name: {ads_name for ads_name in ads.names if ads_name.endswith(low)}
+            for name, low in _LOWERED.items()
+        }
+        self._nested: dict[int, Mapping[str, Any] | None] = {}
+
+    def nested(self, row: int) -> dict[str, Mapping[str, Any]]:
+        """The nested ads of a slot's devices by Id; their attributes are called GPUs_<id with underscores>."""
+        owns = (self.ads.nested(row, line) for line in self._groups.get(row, ()))
+        return {str(own["id"]): own for own in owns if own is not None and own.get("id")}
+
+    def ids(self, row: int) -> frozenset[str] | None:
+        """The ids of the devices that a slot can give; None where it doesn't say."""
+        text = self.available[row]
+        if text is None:
+            return None
+        if _NAMES.fullmatch(text):  # as startds write it: names of nested ads
+            wanted = {name.lower() for name in _split(text.strip("{ }"))}
+            lines = self._groups.get(row, ())
+            owns = (self.ads.nested(row, line) for line in lines if self.ads.name(line) in wanted)
+            return frozenset(str(own["id"]) for own in owns if own is not None and own.get("id"))
+        held = self.ads.value(row, "AvailableGPUs")
+        ids = (
+            (text_of(device, "Id") for device in held if isinstance(device, Ad))
+            if isinstance(held, list)
+            else ()
+        )
+        return frozenset(told for told in ids if told)
+
+    def common(self, row: int, device_id: str, name: str) -> object:
+        """What all the slot's devices have in common, else the old family.
+
+        The old family is CUDACapability for all, and GPU_a0223334Capability (or CUDA0Capability) where devices differ.
+        """
+        new, old = self._common[name]
+        if new[row] is not None:
+            return new[row]
+        own = f"{device_id.replace('-', '_')}{name}"
+        if own.lower() in self._own[name] and (value := self.ads.value(row, own)) is not None:
+            return value
+        return old[row]
 
 
 def _split(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+    return [part.strip() for part in text.split(",") if part.strip()] if text else []
 
 
-def _available(ad: View) -> frozenset[str] | None:
-    """The ids of the devices that a slot can give; None where it doesn't say."""
-    text = ad.source("AvailableGPUs")
-    if text is None:
-        return None
-    if _NAMES.fullmatch(text):  # as startds write it: names of nested ads
-        owns = (ad.nested(name) for name in _split(text.strip("{ }")))
-        return frozenset(str(own["id"]) for own in owns if own is not None and own.get("id"))
-    held = ad.value("AvailableGPUs")
-    ids = (
-        (text_of(device, "Id") for device in held if isinstance(device, Ad)) if isinstance(held, list) else ()
-    )
-    return frozenset(told for told in ids if told)
-
-
-def _listed(ad: View) -> Counter[str]:
+def _listed(told: _Told, row: int) -> Counter[str]:
     """The ids of a slot's devices and how often each is listed (-repeat and -divide list a device several times)."""
-    ids = Counter(_split(ad.text("AssignedGPUs")))
-    offline = _split(ad.text("OfflineGPUs"))
+    assigned, gone = told.assigned[row], told.offline[row]
+    ids, offline = Counter(_split(assigned)), _split(gone)
     if not ids and not offline:  # an execute event's copy of a slot ad has no other list
-        return Counter(sorted(_available(ad) or ()))
-    if slot_type(ad) == "partitionable":
-        ids.update({gone: 1 for gone in offline if gone not in ids})
+        return Counter(sorted(told.ids(row) or ()))
+    if told.kinds[row] == "partitionable":
+        ids.update({name: 1 for name in offline if name not in ids})
     return ids
 
 
-def _nested(ad: View) -> dict[str, Mapping[str, Any]]:
-    """The nested ads of a slot's devices by Id; their attributes are called GPUs_<id with underscores>."""
-    owns = (ad.nested(name) for name in ad.names("gpus_"))
-    return {str(own["id"]): own for own in owns if own is not None and own.get("id")}
+def _slots(ads: Columns, told: _Told, sound: Flags, seen_at: pd.Timestamp) -> Iterator[tuple[_Slot, int]]:
+    """The slots that have devices, and which ad each is."""
+    kinds = slot_types(ads)
+    state = states(ads, kinds)
+    claimed = np.isin(state.astype(str), _BUSY) & (kinds != "partitionable")
+    retired = moments(ads, "GLIDEIN_ToRetire") <= np.datetime64(seen_at.tz_convert(None))
+    starved = (ads.numbers("Cpus") == 0) | (ads.numbers("Memory") == 0)
+    columns = [
+        ads.texts("Name"),
+        ads.texts("Machine"),
+        kinds,
+        claimed,
+        is_backfill(ads),
+        ads.flags("Offline"),
+        (state == "Drained") | ads.flags("Draining"),
+        starved | (state == "Owner") | retired,
+        ads.texts("GLIDEIN_Site", "GLIDEIN_ResourceName"),
+        ads.texts("AccountingGroup", "RemoteUser"),
+    ]
+    rows = np.flatnonzero(sound).tolist()
+    told_of = zip(rows, *(column[sound].tolist() for column in columns), strict=True)
+    for row, name, machine, kind, busy, twin, gone, draining, barred, site, submitter in told_of:
+        offline = frozenset(_split(told.offline[row]))
+        yield (
+            _Slot(
+                name, machine, kind, busy, twin, gone, draining, barred, site, submitter,
+                told.nested(row), told.ids(row), offline,
+            ),
+            row,
+        )  # fmt: skip
 
 
-def _property(slot: _Slot, device_id: str, name: str) -> object:
-    """A property of a device: its own ad, else what all the slot's devices have in common, else the old family.
+def _row(slot: _Slot, told: _Told, row: int, device_id: str, shares: int) -> Row:
+    own = slot.nested.get(device_id, _NOTHING)
 
-    The old family is CUDACapability for all, and GPU_a0223334Capability (or CUDA0Capability) where devices differ.
-    """
-    own = slot.nested.get(device_id)
-    if own is not None and (value := own.get(_LOWERED[name])) is not None:
-        return value
-    for attribute in (f"GPUs_{name}", f"{device_id.replace('-', '_')}{name}", f"CUDA{name}"):
-        if (value := slot.ad.value(attribute)) is not None:
-            return value
-    return None
+    def property_of(name: str) -> object:
+        value = own.get(_LOWERED[name])
+        return told.common(row, device_id, name) if value is None else value
 
-
-def _row(slot: _Slot, device_id: str, shares: int, seen_at: pd.Timestamp, snapshot: str) -> Row:
-    own = slot.nested.get(device_id)
-    model = _text(_property(slot, device_id, "DeviceName"))
-    told = own or {}
-    mig = "MIG-" in device_id or "MIG-" in str(told.get("deviceuuid"))
+    model = _text(property_of("DeviceName"))
+    mig = "MIG-" in device_id or "MIG-" in str(own.get("deviceuuid"))
     return {
-        "snapshot": snapshot,
-        "seen_at": seen_at,
         "machine": slot.machine,
         "device_id": device_id,
         "startd": slot.name.split("@", 1)[-1],
-        "site": slot.ad.text("GLIDEIN_Site", "GLIDEIN_ResourceName"),
+        "site": slot.site,
         "model": model,
         "family": "MIG slice" if mig and model is None else family(model),
-        "capability": _number(_property(slot, device_id, "Capability")),
-        "memory_mib": _number(_property(slot, device_id, "GlobalMemoryMb")),
-        "max_runtime": _number(_property(slot, device_id, "MaxSupportedVersion")),
-        "driver": _text(_property(slot, device_id, "NvidiaDriver")),
+        "capability": _number(property_of("Capability")),
+        "memory_mib": _number(property_of("GlobalMemoryMb")),
+        "max_runtime": _number(property_of("MaxSupportedVersion")),
+        "driver": _text(property_of("NvidiaDriver")),
         "mig": mig,
-        "mig_parent": _text(told.get("parentuuid")),
+        "mig_parent": _text(own.get("parentuuid")),
         "shares": shares,
         "slot": slot.name,
         "slot_type": slot.kind,
-        "state": _state(slot, device_id, seen_at),
-        "submitter": slot.ad.text("AccountingGroup", "RemoteUser") if slot.claimed else None,
+        "state": _state(slot, device_id),
+        "submitter": slot.submitter if slot.claimed else None,
     }
 
 
-def _state(slot: _Slot, device_id: str, seen_at: pd.Timestamp) -> str:
+_NOTHING: Mapping[str, Any] = {}
+
+
+def _state(slot: _Slot, device_id: str) -> str:
     """What a slot's ad says of one of its devices: free, claimed, backfill, draining, offline or prevented.
 
     Prevented: free, but its slot has no core or memory left, is past GLIDEIN_ToRetire, or belongs to its owner.
     """
-    if device_id in slot.offline or slot.ad.flag("Offline"):
+    if device_id in slot.offline or slot.gone:
         return "offline"
     # a partitionable slot's AvailableGPUs lacks what it has lent out, also where the dynamic slot's ad is missing
     lent = slot.kind == "partitionable" and slot.available is not None and device_id not in slot.available
     if slot.claimed or (lent and slot.nested):
         return "backfill" if slot.backfill else "claimed"
-    if slot.state == "Drained" or slot.ad.flag("Draining"):
+    if slot.draining:
         return "draining"
-    retire = moment(slot.ad, "GLIDEIN_ToRetire")
-    starved = any(slot.ad.number(name) == 0 for name in ("Cpus", "Memory"))
-    if starved or slot.state == "Owner" or (retire is not None and seen_at >= retire):
-        return "prevented"
-    return "free"
+    return "prevented" if slot.barred else "free"
 
 
 def _number(value: object) -> float | None:

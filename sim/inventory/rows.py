@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ Row = dict[str, Any]
 
 
 UNREADABLE = "an ad that can't be read"
+GREATEST_S = 7.3e9  # the year 2200
 
 
 class Framed(NamedTuple):
@@ -25,6 +26,12 @@ class Framed(NamedTuple):
 
     frame: pd.DataFrame
     rejects: Counter[str]
+
+
+def together(found: Sequence[Framed]) -> Framed:
+    """The rows of several frames, and what was left out of all."""
+    rejects = sum((part.rejects for part in found), Counter[str]())
+    return Framed(pd.concat([part.frame for part in found], ignore_index=True), rejects)
 
 
 class Rejected(Exception):  # noqa: N818  not an error of ours: one ad says nothing usable
@@ -57,7 +64,7 @@ def moment(ad: View, *names: str) -> datetime | None:
     """The first of these attributes as a time (UTC); 0 and what lies outside 1970-2200 are missing."""
     for name in names:
         seconds = ad.number(name)
-        if seconds is not None and 0 < seconds < 7.3e9:
+        if seconds is not None and 0 < seconds < GREATEST_S:
             return datetime.fromtimestamp(seconds, UTC)
     return None
 

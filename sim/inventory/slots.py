@@ -3,121 +3,207 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from sim.classads.ads import Ad
-from sim.classads.view import View
-from sim.inventory.rows import Framed, Rejected, Row, framed, kib, moment
+from sim.classads.columns import Columns, Flags, Numbers, Objects, inner_text, missing
+from sim.inventory.rows import GREATEST_S, UNREADABLE, Framed
+from sim.schema import conform, empty
 
 _DYNAMIC = re.compile(r"\w+\d+_\d+@")
 _AMOUNTS = ("Cpus", "Memory", "Disk", "GPUs", "TotalSlotGPUs")
 _TYPES = {"partitionable", "dynamic", "static"}
+_CVMFS = "HAS_CVMFS_"
+
+Moments: TypeAlias = NDArray[np.datetime64]
+Slots: TypeAlias = Columns | Iterable[Ad]
+"""Slot ads, or what they say by attribute."""
 
 
-def slots_frame(ads: Iterable[Ad | View], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+def slots_frame(ads: Slots, *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
     """Give a row per slot ad; data slots (25.11 and later) are no capacity and are left out."""
-    return framed("slots", ads, lambda ad: slot_row(ad, seen_at, snapshot))
+    columns, rejects = columns_of(ads)
+    found = SlotRows()
+    found.add(columns)
+    frame, reasons = found.framed(seen_at, snapshot)
+    return Framed(frame, rejects + reasons)
 
 
-def is_capacity(ad: View) -> bool:
-    """Whether a startd ad is a slot that runs jobs."""
-    return not ad.flag("IsDataSlot")
+class SlotRows:
+    """The rows of slots that are told of a part at a time."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, Any]] = []
+        self._texts: list[pa.Array] = []
+        self._rejects: Counter[str] = Counter()
+
+    def add(self, ads: Columns) -> None:
+        """Add what slot ads tell."""
+        sound, reasons = soundness(ads, is_capacity(ads))
+        self._rejects += reasons
+        self._parts.append({name: values[sound] for name, values in _attributes(ads).items()})
+        self._texts.append(ads.prints().filter(pa.array(sound)))
+
+    def framed(self, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+        """The frame slots, and what was left out."""
+        if not self._parts:
+            return Framed(empty("slots"), self._rejects)
+        columns = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        texts = pa.table({"ad": pa.chunked_array(self._texts, pa.large_string())}).to_pandas()
+        frame = pd.DataFrame({**columns, "ad": texts["ad"]}).assign(snapshot=snapshot, seen_at=seen_at)
+        return Framed(conform(frame, "slots"), self._rejects)
 
 
-def is_backfill(ad: View) -> bool:
-    """Whether a slot offers devices a second time (fact sheet §3.2)."""
-    return (
-        ad.flag("BackfillSlot", "SlotBackfill") or "backfill" in (ad.text("Name") or "").split("@")[0].lower()
+def columns_of(ads: Slots) -> tuple[Columns, Counter[str]]:
+    """What these ads say, by attribute, and how many can't be read: somebody's startd may say anything."""
+    if isinstance(ads, Columns):
+        return ads, Counter()
+    texts, rejects = [], Counter[str]()
+    for ad in ads:
+        try:
+            texts.append(inner_text(ad))
+        except Exception:  # bytes that are no text, among others
+            rejects[UNREADABLE] += 1
+    return Columns.of(pa.array(texts, pa.large_string())), rejects
+
+
+def is_capacity(ads: Columns) -> Flags:
+    """Whether startd ads are slots that run jobs."""
+    return ~ads.flags("IsDataSlot")
+
+
+def is_backfill(ads: Columns) -> Flags:
+    """Whether slots offer devices a second time (fact sheet §3.2)."""
+    named = ["backfill" in (name or "").split("@")[0].lower() for name in ads.texts("Name")]
+    return ads.flags("BackfillSlot", "SlotBackfill") | np.array(named, np.bool_)
+
+
+def slot_types(ads: Columns) -> Objects:
+    """Types of slots: partitionable, dynamic or static."""
+    told = zip(
+        ads.texts("SlotType"),
+        ads.flags("PartitionableSlot"),
+        ads.flags("DynamicSlot"),
+        ads.texts("Name"),
+        strict=True,
+    )
+    return _objects([_slot_type(*one) for one in told])
+
+
+def _slot_type(told: str | None, partitionable: bool, dynamic: bool, name: str | None) -> str:
+    if (known := (told or "").lower()) in _TYPES:
+        return known
+    if partitionable:
+        return "partitionable"
+    return "dynamic" if dynamic or _DYNAMIC.match(name or "") else "static"
+
+
+def states(ads: Columns, kinds: Objects) -> Objects:
+    """States of slots; a copy in a job's event log has none, and there a dynamic slot is claimed."""
+    return np.where(
+        missing(told := ads.texts("State")), np.where(kinds == "dynamic", "Claimed", "Unclaimed"), told
     )
 
 
-def slot_type(ad: View) -> str:
-    """Type of a slot: partitionable, dynamic or static."""
-    told = (ad.text("SlotType") or "").lower()
-    if told in _TYPES:
-        return told
-    if ad.flag("PartitionableSlot"):
-        return "partitionable"
-    dynamic = ad.flag("DynamicSlot") or _DYNAMIC.match(ad.text("Name") or "")
-    return "dynamic" if dynamic else "static"
-
-
-def state_of(ad: View) -> str:
-    """State of a slot; a copy in a job's event log has none, and there a dynamic slot is claimed."""
-    return ad.text("State") or ("Claimed" if slot_type(ad) == "dynamic" else "Unclaimed")
-
-
-def cvmfs_repositories(ad: View) -> str | None:
-    """The CVMFS repositories a slot says it has; the dots of their names are underscores in HAS_CVMFS_…."""
-    there = [ad.spelled(name)[10:] for name in ad.names("has_cvmfs_") if ad.flag(name)]
-    return ",".join(sorted(there)) or None
-
-
-def parent_of(ad: View) -> str | None:
-    """Name of the partitionable slot that a dynamic slot was carved from: slot1_2@host → slot1@host."""
-    name = ad.text("Name") or ""
-    slot, at, rest = name.partition("@")
-    return f"{slot.rsplit('_', 1)[0]}@{rest}" if at and "_" in slot else None
-
-
-def identity(ad: View) -> tuple[str, str]:
-    """The name and machine of a slot; Rejected where it has none, or a negative amount of something."""
-    name, machine = ad.text("Name"), ad.text("Machine")
-    if name is None or machine is None:
-        raise Rejected("no Name or Machine")
-    if any((ad.number(amount) or 0) < 0 for amount in _AMOUNTS):
-        raise Rejected("a negative amount")
-    return name, machine
-
-
-def slot_row(ad: View, seen_at: pd.Timestamp, snapshot: str) -> Row | None:
-    """The row of a slot ad; Rejected where it has no Name or Machine, or a negative amount."""
-    if not is_capacity(ad):
-        return None
-    name, machine = identity(ad)
-    amounts = {key: ad.number(key) for key in _AMOUNTS}
-    kind = slot_type(ad)
-    return {
-        "snapshot": snapshot,
-        "seen_at": seen_at,
-        "name": name,
-        "machine": machine,
-        "slot_type": kind,
-        "parent": parent_of(ad) if kind == "dynamic" else None,
-        "heard_at": moment(ad, "LastHeardFrom"),
-        "state": state_of(ad),
-        "activity": ad.text("Activity"),
-        "site": ad.text("GLIDEIN_Site", "GLIDEIN_ResourceName"),
-        "resource": ad.text("GLIDEIN_ResourceName"),
-        "cpus": amounts["Cpus"],
-        "total_cpus": ad.number("TotalSlotCpus", "Cpus"),
-        "memory_mib": amounts["Memory"],
-        "total_memory_mib": ad.number("TotalSlotMemory", "Memory"),
-        "disk_mib": kib(ad, "Disk"),
-        "total_disk_mib": kib(ad, "TotalSlotDisk") or kib(ad, "Disk"),
-        "gpus": int(amounts["GPUs"] or 0),
-        "total_gpus": int(ad.number("TotalSlotGPUs", "GPUs") or 0),
-        "slot_weight": ad.number("SlotWeight"),
-        "started_at": moment(ad, "DaemonStartTime"),
-        "to_retire_at": moment(ad, "GLIDEIN_ToRetire"),
-        "to_die_at": moment(ad, "GLIDEIN_ToDie"),
-        "has_singularity": ad.flag("HasSingularity", "HAS_SINGULARITY"),
-        "has_docker": ad.flag("HasDocker"),
-        "has_container": ad.flag("HasContainer"),
-        "has_sif": ad.flag("HasSIF"),
-        "has_sandbox_image": ad.flag("HasSandboxImage"),
-        "has_docker_url": ad.flag("HasDockerURL"),
-        "cvmfs": cvmfs_repositories(ad),
-        "owner": ad.text("RemoteOwner"),
-        "submitter": ad.text("AccountingGroup", "RemoteUser"),
-        "job_id": ad.text("JobId"),
-        "draining": ad.flag("Draining"),
-        "offline": ad.flag("Offline"),
-        "backfill": is_backfill(ad),
-        "condor_version": ad.text("CondorVersion"),
-        "start": ad.source("Start"),
-        "requirements": ad.source("Requirements"),
-        "ad": ad.print(),
+def soundness(ads: Columns, meant: Flags) -> tuple[Flags, Counter[str]]:
+    """Which of the ads that are meant have a name and machine and no negative amount, and why others are left out."""
+    nameless = missing(ads.texts("Name")) | missing(ads.texts("Machine"))
+    negative = np.any([ads.numbers(name) < 0 for name in _AMOUNTS], axis=0)
+    counts = {
+        "no Name or Machine": int((meant & nameless).sum()),
+        "a negative amount": int((meant & negative & ~nameless).sum()),
     }
+    return meant & ~nameless & ~negative, Counter({reason: n for reason, n in counts.items() if n})
+
+
+def moments(ads: Columns, *names: str) -> Moments:
+    """The first of these attributes as times (UTC); 0 and what lies outside 1970-2200 are missing."""
+    found = np.full(ads.n, np.nan)
+    for name in names:
+        seconds = ads.numbers(name)
+        within = (seconds > 0) & (seconds < GREATEST_S)
+        found = np.where(np.isnan(found) & within, seconds, found)
+    known = np.nan_to_num(found * 1e6).round().astype("datetime64[us]")
+    return np.where(np.isnan(found), np.datetime64("NaT", "us"), known)
+
+
+def _parent(name: str | None, kind: str) -> str | None:
+    """Name of the partitionable slot that a dynamic slot was carved from: slot1_2@host → slot1@host."""
+    slot, at, rest = (name or "").partition("@")
+    return f"{slot.rsplit('_', 1)[0]}@{rest}" if kind == "dynamic" and at and "_" in slot else None
+
+
+def _repositories(ads: Columns) -> Objects:
+    """The CVMFS repositories that slots say they have; the dots of their names are underscores in HAS_CVMFS_…."""
+    found: list[str | None] = [None] * ads.n
+    alike: dict[tuple[int, ...], str | None] = {}
+    for row, lines in ads.group(_CVMFS.lower()).items():
+        if lines not in alike or not all(ads.is_literal(line) for line in lines):
+            there = (ads.text(line) for line in lines if ads.flag(row, line))
+            alike[lines] = ",".join(sorted(text.partition(" = ")[0][len(_CVMFS) :] for text in there)) or None
+        found[row] = alike[lines]
+    return _objects(found)
+
+
+def _attributes(ads: Columns) -> dict[str, Any]:
+    """The columns that are made of the ads' attributes."""
+    kinds = slot_types(ads)
+    names = ads.texts("Name")
+    disk_kib = ads.numbers("Disk")
+    total_disk_kib = ads.numbers("TotalSlotDisk")
+    return {
+        "name": names,
+        "machine": ads.texts("Machine"),
+        "slot_type": kinds,
+        "parent": _objects([_parent(*one) for one in zip(names, kinds, strict=True)]),
+        "heard_at": moments(ads, "LastHeardFrom"),
+        "state": states(ads, kinds),
+        "activity": ads.texts("Activity"),
+        "site": ads.texts("GLIDEIN_Site", "GLIDEIN_ResourceName"),
+        "resource": ads.texts("GLIDEIN_ResourceName"),
+        "cpus": ads.numbers("Cpus"),
+        "total_cpus": ads.numbers("TotalSlotCpus", "Cpus"),
+        "memory_mib": ads.numbers("Memory"),
+        "total_memory_mib": ads.numbers("TotalSlotMemory", "Memory"),
+        "disk_mib": disk_kib / 1024,
+        "total_disk_mib": np.where(np.nan_to_num(total_disk_kib) != 0, total_disk_kib, disk_kib) / 1024,
+        "gpus": _whole(ads.numbers("GPUs")),
+        "total_gpus": _whole(ads.numbers("TotalSlotGPUs", "GPUs")),
+        "slot_weight": ads.numbers("SlotWeight"),
+        "started_at": moments(ads, "DaemonStartTime"),
+        "to_retire_at": moments(ads, "GLIDEIN_ToRetire"),
+        "to_die_at": moments(ads, "GLIDEIN_ToDie"),
+        "has_singularity": ads.flags("HasSingularity", "HAS_SINGULARITY"),
+        "has_docker": ads.flags("HasDocker"),
+        "has_container": ads.flags("HasContainer"),
+        "has_sif": ads.flags("HasSIF"),
+        "has_sandbox_image": ads.flags("HasSandboxImage"),
+        "has_docker_url": ads.flags("HasDockerURL"),
+        "cvmfs": _repositories(ads),
+        "owner": ads.texts("RemoteOwner"),
+        "submitter": ads.texts("AccountingGroup", "RemoteUser"),
+        "job_id": ads.texts("JobId"),
+        "draining": ads.flags("Draining"),
+        "offline": ads.flags("Offline"),
+        "backfill": is_backfill(ads),
+        "condor_version": ads.texts("CondorVersion"),
+        "start": ads.sources("Start"),
+        "requirements": ads.sources("Requirements"),
+    }
+
+
+def _whole(amounts: Numbers) -> NDArray[np.int64]:
+    return np.nan_to_num(amounts).astype(np.int64)
+
+
+def _objects(values: list[Any]) -> Objects:
+    found = np.empty(len(values), np.object_)
+    found[:] = values
+    return found

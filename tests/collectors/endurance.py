@@ -1,18 +1,19 @@
 """A watch on a fast clock against made-up sources, to be killed, starved and run for months."""
 
+import logging
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+import collectors.daemon
 from collectors.daemon import Clock, Upkeep, Watch
 from collectors.source import Moment, Reading
 from sim.classads.ads import parse_one
@@ -20,7 +21,6 @@ from sim.inventory import attempts_frame, devices_frame, jobs_frame, slots_frame
 from sim.store import Store, upkeep
 
 BEGAN = pd.Timestamp("2026-01-01 00:00", tz="UTC")
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class FastClock(Clock):
@@ -103,41 +103,45 @@ def watch(path: Path, rounds: int, *, every_s: float = 300.0, **more: Any) -> Wa
     return Watch([Pool()], store, every_s, stop=stop, tell=lambda _: None, jitter=0.0, clock=clock, **more)
 
 
-WRITER = """
-import sys, logging
-sys.path.insert(0, sys.argv[2])
-logging.disable(logging.CRITICAL)
-from pathlib import Path
-from tests.collectors.endurance import watch
-import collectors.daemon
-collectors.daemon._COMPACT_EVERY = 4
-made = watch(Path(sys.argv[1]), 10 ** 6)
-made._tell = lambda _: print("round", flush=True) if made.rounds == 1 else None
-made.run()
-"""
+_MOST_ROUNDS = 9  # of a writer before it is killed: two compactions
 
 
-def killed(path: Path, times: int, *, seed: int = 1, longest_s: float = 1.0) -> Iterator[dict[str, Any]]:
-    """Kill a collecting and compacting process at random moments with readers open; say what the store holds each time."""
+def write(path: Path, told: Connection) -> None:
+    """Collect and compact until killed; says so after every round."""
+    logging.disable(logging.CRITICAL)
+    collectors.daemon._COMPACT_EVERY = 4
+    made = watch(path, 10**6)
+    made._tell = lambda _: told.send(made.rounds)
+    made.run()
+
+
+def killed(path: Path, times: int, *, seed: int = 1) -> Iterator[dict[str, Any]]:
+    """Kill a collecting and compacting process at random moments with readers open; say what the store holds each time.
+
+    A moment is so many rounds and a part of one, whatever a round takes on a busy machine.
+    """
     chance = random.Random(seed)
     reader = Store(path)
+    context = multiprocessing.get_context("forkserver")  # writers begin at once
+    context.set_forkserver_preload([__name__])
     for _ in range(times):
         before = set(reader.records())
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), str(CHECKOUT)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        end = time.monotonic() + chance.uniform(0.0, longest_s)
+        heard, told = context.Pipe(duplex=False)
+        writer = context.Process(target=write, args=(path, told), daemon=True)
+        writer.start()
+        told.close()
         seen: set[str] = set()
-        while time.monotonic() < end:
+        began = time.monotonic()
+        for _ in range(chance.randint(1, _MOST_ROUNDS)):
+            rounds = heard.recv()
             finished = set(reader.records())
             found = set(reader.read("slots", columns=["snapshot"])["snapshot"])
             assert finished <= found | before
             seen |= found
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
+        time.sleep(chance.uniform(0.0, (time.monotonic() - began) / rounds))
+        writer.kill()
+        writer.join()
+        heard.close()
         after = set(Store(path).records())
         yield {
             "lost": (before | seen) - after,

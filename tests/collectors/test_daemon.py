@@ -324,7 +324,7 @@ class TestEndurance:
     def test_killed_at_random_moments(self, tmp_path: Path) -> None:
         """`python -m benchmarks.kill 300` does it 300 times."""
         new = 0
-        for told in killed(tmp_path / "store", 6, longest_s=0.6):
+        for told in killed(tmp_path / "store", 6):
             assert told["lost"] == set()
             assert told["verified"]["clean"], told["verified"]["problems"]
             assert told["problems"] == []

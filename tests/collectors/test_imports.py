@@ -1,10 +1,12 @@
 """Files become what the recorded pool's own bookkeeping says, each record once."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -127,6 +129,42 @@ class TestAds:
         assert done.reasons["no Name or Machine"] == 1
         assert done.reasons["an ad of no use here"] == 1
         assert done.reasons["a file of no known format"] == 3
+
+    @pytest.mark.parametrize("name", ["queue.ads", "jobs.userlog"])
+    @pytest.mark.parametrize("first", ["as it is", "with a mark"])
+    def test_a_byte_order_mark_is_none_of_the_text(
+        self, shared_data: Path, store: Store, tmp_path: Path, name: str, first: str
+    ) -> None:
+        """As an editor of Windows leaves it; the same file without it has nothing new, whichever comes first."""
+        plain = (shared_data / "pool" / name).read_bytes()
+        contents = [plain, b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n")]
+        for place, content in enumerate(contents if first == "as it is" else contents[::-1]):
+            (tmp_path / f"{place}.txt").write_bytes(content)
+        done = import_files([tmp_path / "0.txt", tmp_path / "1.txt"], store)
+        one, other = (entry["taken"] for entry in done.files)
+        assert one > 0
+        assert other == 0
+
+    def test_the_last_ad_breaks_off(self, shared_data: Path, store: Store, tmp_path: Path) -> None:
+        text = (shared_data / "pool" / "history.ads").read_text()
+        whole = len(read_ads(shared_data / "pool" / "history.ads"))
+        (tmp_path / "cut.ads").write_text(text[: text.rindex("\nRequirements") + 16])
+        done = import_files([tmp_path / "cut.ads"], store)
+        assert (done.files[0]["taken"], done.files[0]["reasons"]) == (whole - 1, {"an ad that breaks off": 1})
+
+    @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+    @pytest.mark.parametrize("damage", ["cut", "turned over"])
+    def test_a_damaged_packed_file(
+        self, shared_data: Path, store: Store, tmp_path: Path, pack: Callable[[bytes], bytes], damage: str
+    ) -> None:
+        packed = bytearray(pack((shared_data / "pool" / "queue.ads").read_bytes()))
+        if damage == "cut":
+            del packed[len(packed) // 2 :]
+        else:
+            packed[len(packed) // 2 : len(packed) // 2 + 64] = bytes(64)
+        (tmp_path / "queue.packed").write_bytes(packed)
+        with pytest.raises(InputError, match=r"queue\.packed: can't be read"):
+            import_files([tmp_path / "queue.packed"], store)
 
     def test_nothing_of_use(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("These are my ads.\n")

@@ -11,22 +11,26 @@ import pytest
 import sim.inventory
 from collectors import questions
 from collectors.projection import Memory, attributes, cycle_attributes, named_in
-from sim.classads.ads import expression, parse_one, read_ads
-from sim.classads.view import View
-from sim.inventory import devices_frame, slots_frame
+from sim.classads.ads import Ad, expression, parse_one, read_ads
+from sim.classads.columns import Columns
+from sim.inventory import columns_of, devices_frame, slots_frame
 from tests.realpool.pool import Pool
 
 AT = pd.Timestamp("2026-11-24 12:00", tz="UTC")
 
 
-def frames(views: list[View]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def frames(ads: Columns) -> tuple[pd.DataFrame, pd.DataFrame]:
     return (
-        slots_frame(views, seen_at=AT, snapshot="s").frame,
-        devices_frame(views, seen_at=AT, snapshot="s").frame,
+        slots_frame(ads, seen_at=AT, snapshot="s").frame,
+        devices_frame(ads, seen_at=AT, snapshot="s").frame,
     )
 
 
-def projected(text: str, names: list[str]) -> View:
+def columns(*texts: str) -> Columns:
+    return columns_of([parse_one(text) for text in texts])[0]
+
+
+def projected(text: str, names: list[str]) -> Ad:
     """An ad as a collector answers with a projection; asking for AvailableGPUs brings the devices' ads along."""
     ad, kept = parse_one(text), parse_one("[ ]")
     wanted = {name.lower() for name in names}
@@ -34,7 +38,7 @@ def projected(text: str, names: list[str]) -> View:
     for name in ad:
         if name.lower() in wanted | devices:
             kept[name] = ad.lookup(name)
-    return View(kept)
+    return kept
 
 
 def test_every_attribute_that_the_code_reads_is_in_the_schema() -> None:
@@ -42,7 +46,9 @@ def test_every_attribute_that_the_code_reads_is_in_the_schema() -> None:
     folder = Path(sim.inventory.__file__).parent
     asked = {name.lower() for name in attributes("slots", "devices")}
     for file in ("slots.py", "devices.py"):
-        read = re.findall(r"ad\.(?:text|number|flag|value|source)\(([^)]*)\)", (folder / file).read_text())
+        read = re.findall(
+            r"(?:ads\.(?:text|number|flag|value|source)s?|moments)\(([^)]*)\)", (folder / file).read_text()
+        )
         names = {name for call in read for name in re.findall(r'"(\w+)"', call)}
         assert {name for name in names if name.lower() not in asked} == set()
 
@@ -52,13 +58,15 @@ def test_less_asked_same_frames(shared_data: Path, name: str) -> None:
     """A round in between gives what a whole one gives, texts included."""
     texts = [str(ad) for ad in read_ads(shared_data / "pool" / name)]
     memory = Memory()
-    memory.learn([View(parse_one(text)) for text in texts], 0.0, frozenset({"hassshd"}))
-    views = [projected(text, memory.projection(frozenset())) for text in texts]
-    assert all(memory.complete(view) for view in views)
-    for got, expected in zip(frames(views), frames([View(parse_one(text)) for text in texts]), strict=True):
+    half = len(texts) // 2
+    memory.learn([columns(*texts[:half]), columns(*texts[half:])], 0.0, frozenset({"hassshd"}))
+    less = [projected(text, memory.projection(frozenset())) for text in texts]
+    completed, unknown = memory.completed(columns_of(less)[0])
+    assert unknown == []
+    for got, expected in zip(frames(completed), frames(columns(*texts)), strict=True):
         pd.testing.assert_frame_equal(got, expected)
     whole = sum(len(parse_one(text)) for text in texts)
-    assert sum(len(view.ad) for view in views) < whole / 2
+    assert sum(map(len, less)) < whole / 2
 
 
 def test_what_changed_counts_and_what_left_is_gone() -> None:
@@ -67,23 +75,25 @@ def test_what_changed_counts_and_what_left_is_gone() -> None:
         " Start = Health > 3; Health = 4; Odd = 7 ]"
     )
     memory = Memory()
-    memory.learn([View(parse_one(whole))], 0.0, frozenset())
+    memory.learn([columns(whole)], 0.0, frozenset())
     names = memory.projection(frozenset({"odd"}))
     assert {"Health", "Odd"} <= set(names)
-    later = View(
-        parse_one(
+    later, unknown = memory.completed(
+        columns(
             '[ Name = "slot1@h"; Machine = "h"; State = "Unclaimed"; DaemonStartTime = 5; Cpus = 2; Health = 1 ]'
         )
     )
-    assert memory.complete(later)
-    (row,) = slots_frame([later], seen_at=AT, snapshot="s").frame.to_dict("records")
+    assert unknown == []
+    (row,) = slots_frame(later, seen_at=AT, snapshot="s").frame.to_dict("records")
     assert (row["state"], row["cpus"], pd.isna(row["owner"])) == ("Unclaimed", 2, True)
     assert "Odd = 7" in row["ad"]
     assert "Health = 1" in row["ad"]
-    other = View(parse_one('[ Name = "slot1@h"; DaemonStartTime = 6 ]'))
-    assert not memory.complete(other)
-    dynamic = View(parse_one('[ Name = "slot1_3@h"; DaemonStartTime = 5 ]'))
-    assert not memory.complete(dynamic)
+    others = columns(
+        '[ Name = "slot1@h"; DaemonStartTime = 6 ]', '[ Name = "slot1_3@h"; DaemonStartTime = 5 ]'
+    )
+    assert memory.completed(others)[1] == [0, 1]
+    again, _ = memory.completed(columns('[ Name = "slot1@h"; Machine = "h"; DaemonStartTime = 5 ]'))
+    assert "Health" not in again.prints()[0].as_py()  # what is asked every time and isn't there is gone
 
 
 def test_names() -> None:
@@ -134,10 +144,12 @@ class TestRealPool:
         memory = Memory()
         ads = htcondor2.Collector(pool.address).query(htcondor2.AdType.Startd)
         machines = sorted({str(ad["Machine"]) for ad in ads})
-        memory.learn([View(ad) for ad in ads if ad["Machine"] != machines[0]], 0.0, frozenset())
-        views = [View(ad) for ad in ads]
-        questions._complete(views, address, memory)
-        assert all(memory.complete(view) for view in views)
+        known = [ad for ad in ads if ad["Machine"] != machines[0]]
+        memory.learn([columns_of(known)[0]], 0.0, frozenset())
+        told = columns_of(ads)[0]
+        assert len(memory.completed(told)[1]) == len(ads) - len(known)
+        questions._completed(told, address, memory)
+        assert memory.completed(told)[1] == []
 
     def test_a_large_pool_is_read_in_parts(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
         """By two processes, each machine whole: no slot twice, none missing, and nothing said otherwise."""
@@ -193,6 +205,6 @@ def test_parts_leave_nobody_out() -> None:
         ad = parse_one(text)
         chosen = []
         for part in parts:
-            ad["Chosen"] = expression(part.constraint)
+            ad["Chosen"] = expression(part.constraint or "true")
             chosen.append(ad.eval("Chosen") is True)
         assert chosen.count(True) == 1, (text, chosen)

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from sim.classads.ads import parse_one
-from sim.classads.view import View
 from sim.engine.run import Recording
 from sim.inventory import slots_frame
 from sim.inventory.repositories import (
@@ -21,11 +20,9 @@ AT = pd.Timestamp("2026-11-24 12:00", tz="UTC")
 
 def slots(*extra: str) -> pd.DataFrame:
     ads = [
-        View(
-            parse_one(
-                f'[ MyType = "Machine"; Name = "slot1@glidein_{number}"; Machine = "host{number}"; GLIDEIN_Site = "S{number % 2}"; '
-                f'SlotType = "Partitionable"; State = "Unclaimed"; Cpus = 4; {words} ]'
-            )
+        parse_one(
+            f'[ MyType = "Machine"; Name = "slot1@glidein_{number}"; Machine = "host{number}"; GLIDEIN_Site = "S{number % 2}"; '
+            f'SlotType = "Partitionable"; State = "Unclaimed"; Cpus = 4; {words} ]'
         )
         for number, words in enumerate(extra)
     ]
