@@ -15,79 +15,83 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks import store as month
 from dashboard.app import create_app
 from dashboard.commands.serve import settings_for
 from dashboard.data import Data
 from dashboard.pages import about, inventory, pool, waits
 from dashboard.runs import Runs
 from dashboard.settings import Settings
+from sim.classads.request import Request, job_ad
 from sim.schema import conform
 from sim.store import Snapshot, Store, sample_path
-from tests.dashboard import synthetic
 
-MACHINES, GPUS, DAYS = 500, 4, 30
-START = pd.Timestamp("2026-10-25", tz="UTC")
-MODELS = (
-    ("A100-SXM4-40GB", 8.0),
-    ("A40", 8.6),
-    ("Tesla V100-PCIE-16GB", 7.0),
-    ("TITAN RTX", 7.5),
-    ("L40S", 8.9),
-    ("GTX 1080", 6.1),
+#: As a collector that asks every five minutes leaves them.
+SLOTS, DAYS, ROUNDS_A_DAY = 2000, 30, 288
+JOBS_A_DAY = 2000
+#: Requirements, GPUs asked for, and the typical wait [s].
+KINDS = (
+    ("true", 1, 40.0),
+    ("TARGET.GPUs_Capability >= 8.0", 1, 300.0),
+    ("TARGET.GPUs_Capability >= 9.0", 1, 2400.0),
+    ("TARGET.GPUs_GlobalMemoryMb >= 40000", 1, 700.0),
+    ('TARGET.GPUs_DeviceName == "NVIDIA A100-SXM4-80GB"', 1, 5400.0),
+    ("TARGET.HasSingularity && TARGET.GPUs_Capability >= 7.5", 1, 120.0),
+    ("TARGET.GPUs_Capability >= 9.9", 1, 1e9),
+    ("true", 0, 8.0),
 )
 
 
-def fill(path: Path, *, every_min: int) -> Store:
-    """A store of `MACHINES` machines with `GPUS` GPUs each; a fifth of its devices changes its state at each snapshot."""
-    rng, store = np.random.default_rng(1), Store(path)
-    machines = pd.DataFrame({"machine": [f"n{n}.site{n % 24}.example" for n in range(MACHINES)]})
-    picked = [MODELS[n % len(MODELS)] for n in range(MACHINES)]
-    machines = machines.assign(
-        site=[f"site{n % 24}" for n in range(MACHINES)],
-        model=[m for m, _ in picked],
-        capability=[c for _, c in picked],
-    )
-    ads = [
-        synthetic.slot_ad(row.machine, row.site, row.model, row.capability, 40000.0, GPUS, [])  # type: ignore[arg-type]
-        for row in machines.itertuples()
-    ]
-    devices = machines.loc[machines.index.repeat(GPUS)].reset_index(drop=True)
-    states = rng.choice(["claimed", "free"], len(devices), p=[0.8, 0.2])
-    template = synthetic.slots().iloc[[0]]
-    slots = pd.concat([template] * MACHINES, ignore_index=True).assign(
-        machine=machines["machine"],
-        name="slot1@" + machines["machine"],
-        site=machines["site"],
-        total_gpus=GPUS,
-        ad=ads,
-    )
-    whole = int(DAYS * 24 * 60 / every_min)
-    for number in range(whole):
-        at = START + pd.Timedelta(minutes=every_min * number)
-        name = f"{at:%Y%m%dT%H%M%SZ}-{number:05d}"
-        change = rng.random(len(devices)) < 0.2
-        states = np.where(change, rng.choice(["claimed", "free"], len(devices), p=[0.8, 0.2]), states)
-        frame = devices.assign(
-            snapshot=name, seen_at=at, device_id=[f"GPU-{n % GPUS}" for n in range(len(devices))], startd=devices["machine"],
-            family=devices["model"], memory_mib=40000.0, mig=False, shares=1, slot="slot1@" + devices["machine"],
-            slot_type="partitionable", state=states,
-        )  # fmt: skip
-        parts = {
-            "devices": conform(frame, "devices"),
-            "slots": conform(slots.assign(snapshot=name, seen_at=at), "slots"),
-        }
-        if number == whole - 1:
-            jobs = pd.concat([synthetic.jobs(seed) for seed in range(60)], ignore_index=True)
-            shift = at - jobs["seen_at"].max()
-            for column in ("seen_at", "submitted_at", "first_started_at", "started_at"):
-                jobs[column] += shift
-            parts["jobs"] = conform(
-                jobs.assign(job_id=[f"{n}.0" for n in range(len(jobs))], snapshot=name), "jobs"
-            )
-        store.append(Snapshot(name, at.to_pydatetime(), parts))
-    for day in pd.date_range(START, periods=DAYS):
-        store.compact(f"{day:%Y-%m-%d}")
+def fill(path: Path, *, rounds: int = ROUNDS_A_DAY, days: int = DAYS, slots: int = SLOTS) -> Store:
+    """The month of `benchmarks.store`, and the jobs that were seen in it."""
+    store = month.fill(path, days=days, slots=slots, rounds=rounds)
+    for day in range(days):
+        taken_at = pd.Timestamp(month.FIRST) + pd.Timedelta(days=day + 1) - pd.Timedelta(minutes=3)
+        name = f"{taken_at:%Y%m%dT%H%M%SZ}-jobs"
+        found = jobs(day, taken_at)
+        if day < days - 1:  # those of earlier days left the queue long ago
+            found = found[found["status"] == "completed"]
+        frames = {"jobs": conform(found.assign(snapshot=name), "jobs"), "attempts": attempts(found)}
+        if day == days - 1:  # the newest snapshot has everything, as every round of a collector
+            last = store.latest()
+            for frame in ("slots", "devices"):
+                frames[frame] = store.read(frame, snapshot=last).assign(snapshot=name, seen_at=taken_at)
+        store.append(Snapshot(name, taken_at.to_pydatetime(), frames))
+        store.compact(f"{taken_at:%Y-%m-%d}")
     return store
+
+
+def jobs(day: int, until: pd.Timestamp, n: int = JOBS_A_DAY) -> pd.DataFrame:
+    """The jobs that were submitted on a day, as they were known at its end."""
+    rng = np.random.default_rng(day)
+    kind = rng.integers(len(KINDS), size=n)
+    requirements, gpus, typical = (np.array([each[part] for each in KINDS])[kind] for part in range(3))
+    submitted = until - pd.to_timedelta(np.sort(rng.uniform(0, 86000, n))[::-1], unit="s")
+    wait_s = np.minimum(rng.lognormal(np.log(typical), 0.9) + 2.0, 1e7)
+    started = pd.Series(submitted + pd.to_timedelta(wait_s, unit="s"))
+    begun = started < until
+    ads = [job_ad(text, Request(int(count), 4, 4096)) for text, count, _ in KINDS]
+    return pd.DataFrame(
+        {
+            "seen_at": until, "job_id": [f"{100000 * (day + 1) + number}.0" for number in range(n)], "schedd": "ap.example",
+            "submitter": [f"user{number % 40}@example" for number in range(n)], "submitted_at": submitted,
+            "status": np.where(begun, "completed", "idle"), "first_started_at": started.where(begun),
+            "started_at": started.where(begun), "priority": 0, "request_cpus": 4, "request_memory_mib": 4096,
+            "request_disk_mib": 100, "request_gpus": gpus.astype(int), "requirements": requirements,
+            "run_s": 1200.0, "n_starts": begun.astype(int), "ad": [ads[number] for number in kind],
+        }
+    )  # fmt: skip
+
+
+def attempts(jobs: pd.DataFrame) -> pd.DataFrame:
+    """One start of each job that began; a tenth of them is evicted after twenty minutes."""
+    held = jobs[jobs["started_at"].notna()]
+    frame = held[["job_id", "schedd", "submitter", "started_at"]].assign(
+        attempt=1, ready_at=held["submitted_at"], matched_at=held["started_at"],
+        executing_at=held["started_at"] + pd.Timedelta(seconds=5), ended_at=held["started_at"] + pd.Timedelta(minutes=20),
+        gpus=held["request_gpus"], outcome=np.where(np.arange(len(held)) % 10 == 0, "evicted", "done"),
+    )  # fmt: skip
+    return conform(frame, "attempts")
 
 
 def callbacks(data: Data, runs: Runs) -> dict[str, Callable[[], object]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from dash import Dash
+from dash.exceptions import DashException
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from dashboard.identity import Unauthenticated, identify
 from dashboard.settings import Trust
+
+log = logging.getLogger("poolscope.security")
 
 POLICY = (
     "default-src 'self'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -52,10 +56,16 @@ def protect(app: Dash, trust: Trust | None = None) -> None:
     def tell(error: HTTPException) -> Response:
         return _refuse(error.code or 500, error.description or error.name)
 
+    def unfit(error: DashException) -> Response:
+        # What a page posts fits its callbacks; only a call that was made up gets here, or else the log says why.
+        log.warning("a call that fits no callback: %s", error)
+        return _refuse(400, "expected a call of one of the page's callbacks, with its outputs and inputs")
+
     app.server.before_request(guard)
     app.server.after_request(_headers(app))
     for code in (400, 404, 405, 413, 415):
         app.server.register_error_handler(code, tell)
+    app.server.register_error_handler(DashException, unfit)
 
 
 def _headers(app: Dash) -> Callable[[Response], Response]:

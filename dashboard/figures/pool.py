@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -22,7 +22,7 @@ STATE_WORDS = {
 
 
 def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
-    """Stacked bars: a row per model or site, a colour per state, each device once.
+    """Stacked bars: a row per model or site, a colour per state, each device once; the smallest of many share the last row.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
     by : the column that names the rows, model or site
     """
     colours = theme.palette(scheme)
+    counts = with_others(counts, by, [*theme.STATES, "gpus"])
     figure = theme.figure(
         scheme,
         height=100 + 54 * max(len(counts), 1),
@@ -59,6 +60,29 @@ def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
     figure.update_xaxes(title_text="GPUs", rangemode="tozero", tickformat=",d", nticks=8)
     theme.name_rows(figure, names, scheme)
     return figure
+
+
+def with_others(counts: pd.DataFrame, by: str, amounts: Sequence[str]) -> pd.DataFrame:
+    """The rows with the most, in their order, and one for all others in front, which is drawn at the bottom.
+
+    Parameters
+    ----------
+    by : the column that names the rows
+    amounts : the columns that add up; the last decides which rows are large
+
+    Examples
+    --------
+    >>> many = pd.DataFrame({"site": [f"s{n}" for n in range(100)], "gpus": range(100)})
+    >>> few = with_others(many, "site", ["gpus"])
+    >>> few["site"].tolist()[:2], int(few["gpus"].sum())
+    (['85 other sites', 's85'], 4950)
+    """
+    if len(counts) <= theme.MOST_ROWS:
+        return counts
+    large = counts[amounts[-1]].rank(method="first", ascending=False) < theme.MOST_ROWS
+    rest = counts[~large]
+    others = {by: f"{len(rest)} other {by}s", **rest[list(amounts)].sum()}
+    return pd.concat([pd.DataFrame([others]), counts[large]], ignore_index=True)
 
 
 def _row_name(row: Mapping[Hashable, object], by: str) -> str:

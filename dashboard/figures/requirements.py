@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures import labels, theme
+from dashboard.figures.pool import with_others
 from dashboard.figures.theme import Scheme
 
 #: Names of rows are cut to what a phone can show; hovering tells the whole.
@@ -22,7 +23,7 @@ def by_model(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     frame : model, now, drained, seen
     """
     colours = theme.palette(scheme)
-    rows = frame.iloc[::-1]
+    rows = with_others(frame.iloc[::-1], "model", ["now", "seen", "drained"])
     figure = _rows_figure(len(rows), 54, scheme)
     # Nested, so drawn over one another with a narrower bar inside a wider one, never stacked.
     _nested(figure, rows, rows["model"], ("seen", "seen"), (0.5, colours.muted, 0.28))
@@ -33,14 +34,14 @@ def by_model(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
 
 
 def clauses(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
-    """A row per clause: GPUs it admits alone, and GPUs gained if only this clause were dropped.
+    """A row per clause, the first of many: GPUs it admits alone, and GPUs gained if only this clause were dropped.
 
     Parameters
     ----------
     frame : text, gpus, gained_if_dropped
     """
     colours = theme.palette(scheme)
-    rows = frame.iloc[::-1]
+    rows = frame.head(theme.MOST_ROWS).iloc[::-1]
     figure = _rows_figure(len(rows), 66, scheme)
     for column, word, shift, colour, sign in (
         ("gpus", "alone", 0.05, colours.observed, ""),
@@ -74,7 +75,7 @@ def ladder(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     frame : rung, gpus, now, lost, and p50_s, p90_s with _low_s and _high_s, longest_s, n, n_censored; the waits may be missing
     """
     colours = theme.palette(scheme)
-    rows = frame.iloc[::-1].reset_index(drop=True)
+    rows = frame.head(theme.MOST_ROWS).iloc[::-1].reset_index(drop=True)
     figure = _rows_figure(len(rows), 56, scheme)
     _nested(figure, rows, rows["rung"], ("gpus", "drained"), (0.36, colours.observed, 0.5))
     _nested(figure, rows, rows["rung"], ("now", "now"), (0.18, colours.good, 1.0))

@@ -21,6 +21,9 @@ MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monos
 # Fixed order of stacking: busy at the bottom, free on top, so that the top edge of busy is read against the axis.
 STATES = ("claimed", "backfill", "draining", "prevented", "offline", "free")
 
+#: A chart has at most so many rows; what doesn't fit stands in its table. It still fits a printed page.
+MOST_ROWS = 16
+
 #: Trace types that the vendored cartesian bundle can draw; it draws any other silently as a scatter.
 DRAWABLE = frozenset({"scatter", "bar", "box", "heatmap", "histogram", "violin"})
 

@@ -13,7 +13,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, html
 from dashboard import tables
 from dashboard.columns import Column
 from dashboard.components import aria, chart_card, graph_size, kpi, kpis, link, page, scheme_of, table
-from dashboard.data import Coverage, Data, Window
+from dashboard.data import Coverage, Data
 from dashboard.figures import pool as figures
 from dashboard.figures.labels import FEW, NONE, count, moment, percent, seconds, span
 from dashboard.figures.theme import STATES, Scheme
@@ -156,7 +156,7 @@ def usual(data: Data) -> str:
     supply, free = data.supply(), int(data.counts("model")["free"].sum())
     less = float((supply["free"] < free).mean())
     told = f"Is that usual? Fewer GPUs were free in {percent(less)} of {count(len(supply), 'snapshot')}."
-    before = data.over(Window(since - (until - since), since))
+    before = data.before()
     length = seconds((until - since).total_seconds())
     if before.snapshots().empty:
         return f"{told} Nothing was recorded in the {length} before."

@@ -161,9 +161,16 @@ def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tu
         link("/api/started.csv") + "?" + urlencode({"class": group, **_span_of(data)}),
         by_class,
         graph_size(by_class),
-        f"{len(both)} groups, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
+        f"{_groups(both)}, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
         _table(both, "Waits by class"),
     )
+
+
+def _groups(both: pd.DataFrame) -> str:
+    """How many groups there are, and that only some are drawn."""
+    hidden = len(both) - len(figures.frequent(both)) - int(both["group"].isin(figures.TOTALS).sum())
+    rest = f", {hidden:,} classes of fewer jobs in the table only" if hidden else ""
+    return f"{len(both):,} groups{rest}"
 
 
 def _span_of(data: Data) -> dict[str, str]:
