@@ -46,19 +46,21 @@ def ad(place: int) -> str:
     )
 
 
-def fill(path: Path, *, days: int, slots: int, rounds: int = ROUNDS) -> Store:
+def fill(
+    path: Path, *, days: int, slots: int, rounds: int = ROUNDS, make_ad: Callable[[int], str] = ad
+) -> Store:
     """A compacted store of so many days."""
     store = Store(path)
-    write_day(store, slots, rounds)
+    write_day(store, slots, rounds, make_ad)
     upkeep.compact_day(store, f"{FIRST:%Y-%m-%d}")
     repeat(store, days)
     return store
 
 
-def write_day(store: Store, n_slots: int, rounds: int = ROUNDS) -> float:
+def write_day(store: Store, n_slots: int, rounds: int = ROUNDS, make_ad: Callable[[int], str] = ad) -> float:
     """Write a day's snapshots; a twentieth of the slots changes from one to the next. Gives seconds per snapshot."""
     chance = random.Random(7)
-    ads = [parse_one(ad(place)) for place in range(n_slots)]
+    ads = [parse_one(make_ad(place)) for place in range(n_slots)]
     at = pd.Timestamp(FIRST)
     slots = slots_frame(ads, seen_at=at, snapshot="s").frame
     devices = devices_frame(ads, seen_at=at, snapshot="s").frame

@@ -70,7 +70,7 @@ def keep_ready(app: Dash, steady: Collection[str], mark: Callable[[], str], *, r
         if first_output(str(asked.get("output", ""))) not in steady:
             return None
         # Which of its inputs changed doesn't matter to such a callback.
-        told = json.dumps([asked.get(part) or [] for part in ("output", "outputs", "inputs", "state")])
+        told = json.dumps([_bare(asked.get(part)) for part in ("output", "outputs", "inputs", "state")])
         g.ready_key = hashlib.sha256(f"{mark()}\n{told}".encode()).digest()
         found = kept.get(g.ready_key)
         return None if found is None else _response(found)
@@ -88,6 +88,15 @@ def keep_ready(app: Dash, steady: Collection[str], mark: Callable[[], str], *, r
     app.server.before_request(answer)
     app.server.after_request(keep)
     return kept
+
+
+def _bare(part: object) -> object:
+    """A part of a call without what it has no value of, which one browser leaves out and another writes as null."""
+    if isinstance(part, list):
+        return [_bare(each) for each in part]
+    if isinstance(part, dict):
+        return {name: value for name, value in part.items() if value is not None}
+    return part or []
 
 
 def make_ready(

@@ -30,6 +30,7 @@ from dashboard.pages import (
     waits,
 )
 from dashboard.pages.inventory import EVERY
+from dashboard.pages.requirements_state import Question
 from dashboard.pages.window import USUAL
 from dashboard.runs import Runs
 from dashboard.settings import Settings, Trust
@@ -49,7 +50,7 @@ STEADY: dict[str, dict[str, object] | None] = {
     "inv-grid.rowData": {"inv-expression.value": "", "inv-state.value": EVERY},
     "inv-hours-graph.figure": {},
     "pool-kpis.children": {"pool-window.value": USUAL},
-    "req-answer.children": None,
+    "req-answer.children": {"req-question.data": Question.parse({}).kept(), "req-done.data": ""},
     "sc-jobs.data": None,
     "waits-class.data": {"waits-class.id": "waits-class"},
     "waits-started-graph.figure": {"waits-class.value": GPU, "waits-done.data": ""},

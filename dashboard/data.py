@@ -52,6 +52,14 @@ _IN_WINDOW = (
     " AND snapshot IN (SELECT unnest($snapshots))"
 )
 
+#: The snapshots in which a machine appeared, in order.
+_FIRSTS = """
+SELECT snapshot FROM (
+    SELECT arg_min(snapshot, seen_at) AS snapshot, min(seen_at) AS begun FROM slots
+    WHERE slot_type IN ('partitionable', 'static') AND seen_at >= $since AND seen_at < $until GROUP BY name
+) GROUP BY snapshot ORDER BY min(begun)
+"""
+
 T = TypeVar("T")
 
 
@@ -206,10 +214,13 @@ class Data:
 
     def over(self, window: Window) -> Data:
         """The same store and settings, judged over another window; the last few are kept with what they have loaded."""
+        if self.base is not self:
+            return self.base.over(window)
         with self._lock:
+            self._renew()
             windows = self.held.windows
             made = windows.pop(window, None) or Data(
-                self._store, self.settings, window=window, base=self.base, clock=self._clock
+                self._store, self.settings, window=window, base=self, clock=self._clock
             )
             windows[window] = made
             while len(windows) > WINDOWS_KEPT:
@@ -275,6 +286,7 @@ class Data:
             load()
         for by in ("model", "site"):
             self.counts(by)
+        self.answer("true", gpus=1, cpus=1, memory_mib=1024.0)
         until = self.coverage().until
         for length in (WINDOW, *SPANS):
             here = self if length == WINDOW else self.over(ending(until, length))
@@ -353,12 +365,10 @@ class Data:
 
         Only the snapshots in which a machine appeared are read whole: ads are most of a store.
         """
-        columns = ["snapshot", "seen_at", "name", "slot_type"]
-        since = self.coverage().since.to_pydatetime()
-        until = self.window.until.to_pydatetime() if self.window is not None else None
-        known = self._store.read("slots", since=since, until=until, columns=columns)
-        whole = known[known["slot_type"].isin(["partitionable", "static"])].sort_values("seen_at")
-        firsts = whole.drop_duplicates("name")["snapshot"].drop_duplicates().tolist()
+        ends = self.window.until if self.window is not None else self.coverage().until + MARGIN
+        times = {"since": self.coverage().since.to_pydatetime(), "until": ends.to_pydatetime()}
+        # Asked where the rows lie: a week of a large pool has millions of them.
+        firsts = self._store.query(_FIRSTS, times, **times)["snapshot"].tolist()
         picked = firsts[:: max(1, -(-len(firsts) // VIEWED))]
         parts = [self._store.read("slots", snapshot=name) for name in picked]
         return pd.concat(parts, ignore_index=True) if parts else self._store.read("slots")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dash import Dash
@@ -50,7 +50,7 @@ def protect(app: Dash, trust: Trust | None = None) -> None:
             if not _same_origin():
                 return _refuse(403, "this request comes from another site")
             if path == _CALLBACK:
-                return _check_callback(app.config.requests_pathname_prefix)
+                return _check_callback(app.config.requests_pathname_prefix, app.callback_map)
         return None
 
     def tell(error: HTTPException) -> Response:
@@ -123,7 +123,7 @@ def _same_origin() -> bool:
     return origin is None or origin.partition("://")[2] == request.host
 
 
-def _check_callback(prefix: str) -> Response | None:
+def _check_callback(prefix: str, known: Collection[str]) -> Response | None:
     """Refuse what is no call of a callback; Dash would answer with a fault."""
     if not request.is_json:
         return _refuse(415, "expected application/json")
@@ -131,13 +131,43 @@ def _check_callback(prefix: str) -> Response | None:
     good = (
         isinstance(asked, dict)
         and isinstance(asked.get("output"), str)
-        and isinstance(asked.get("outputs"), dict | list)
+        and asked["output"] in known
+        and _fit(asked["output"], asked.get("outputs"))
         and isinstance(asked.get("inputs", []), list)
         and isinstance(asked.get("state", []), list)
         and isinstance(asked.get("changedPropIds", []), list)
         and all(_is_part(part, prefix) for part in [*asked.get("inputs", []), *asked.get("state", [])])
     )
     return None if good else _refuse(400, "expected a call of one of the page's callbacks")
+
+
+def _fit(output: str, outputs: object) -> bool:
+    """Whether outputs are those of the callback of this name.
+
+    Examples
+    --------
+    >>> _fit("a.value", {"id": "a", "property": "value"}), _fit("..a.value..", [{"id": "a", "property": "value"}])
+    (True, True)
+    >>> _fit("a.value", {"id": "a", "property": "style"}), _fit("a.value", []), _fit("..a.value..", None)
+    (False, False, False)
+    """
+    many = output.startswith("..")
+    names = output.strip(".").split("...") if many else [output]
+    places = outputs if many else [outputs]
+    return (
+        isinstance(places, list)
+        and len(places) == len(names)
+        and all(_is_place(name, place) for name, place in zip(names, places, strict=True))
+    )
+
+
+def _is_place(name: str, place: object) -> bool:
+    if name.startswith("{"):  # a pattern stands for components whose ids only the page knows
+        return isinstance(place, dict | list)
+    if not isinstance(place, dict):
+        return False
+    said = f"{place.get('id')}.{place.get('property')}"
+    return name in {said, f"{said}{name[len(name.partition('@')[0]) :]}"}
 
 
 def _is_part(part: object, prefix: str) -> bool:

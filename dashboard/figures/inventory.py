@@ -38,13 +38,15 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
         for line in wide.to_numpy().tolist()
     ]
     few = len(hours) <= FEW_HOURS
-    figure = theme.figure(scheme, height=170 + 34 * max(1, len(rows)), hovermode="closest")
+    figure = theme.figure(scheme, height=132 + 34 * max(1, len(rows)), hovermode="closest")
+    figure.update_layout(margin_t=8)  # no legend stands above it
     figure.add_heatmap(
         z=cells,
         x=[f"{hour:02d}" for hour in hours],
         y=labels,
         colorscale="Cividis",
         zmin=0,
+        zmax=max(1.0, float(frame["free"].max())),  # without both ends plotly chooses its own
         xgap=2,
         ygap=2,
         hoverongaps=False,

@@ -29,6 +29,7 @@ def by_model(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     _nested(figure, rows, rows["model"], ("seen", "seen"), (0.5, colours.muted, 0.28))
     _nested(figure, rows, rows["model"], ("drained", "drained"), (0.34, colours.observed, 0.6))
     _nested(figure, rows, rows["model"], ("now", "now"), (0.16, colours.good, 1.0))
+    figure.update_xaxes(**theme.count_axis(rows["seen"].max() if len(rows) else 1))
     theme.name_rows(figure, [theme.literal(str(name), width=NAME_WIDTH) for name in rows["model"]], scheme)
     return figure
 
@@ -62,7 +63,7 @@ def clauses(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
             hovertemplate=f"%{{customdata}}<br>{word}: <b>{sign}%{{x}}</b><extra></extra>",
         )
     widest = max(1, int(rows[["gpus", "gained_if_dropped"]].to_numpy().max(initial=1)))
-    figure.update_xaxes(range=[0, widest * 1.12])
+    figure.update_xaxes(**theme.count_axis(widest), range=[0, widest * 1.12])
     theme.name_rows(figure, _names(rows["text"]), scheme, mono=True)
     return figure
 
@@ -86,16 +87,15 @@ def ladder(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
         textfont={"color": colours.text, "size": 12},
     )
     theme.name_rows(figure, _names(rows["rung"]), scheme, mono=True)
-    figure.update_xaxes(range=[0, 1.3 * max(1, int(rows["gpus"].max() if len(rows) else 1))])
+    widest = max(1, int(rows["gpus"].max() if len(rows) else 1))
+    figure.update_xaxes(**theme.count_axis(widest), range=[0, 1.3 * widest])
     if rows["n"].notna().any():
         _ladder_waits(figure, rows, scheme)
     return figure
 
 
 def _rows_figure(n: int, row: int, scheme: Scheme) -> go.Figure:
-    figure = theme.figure(scheme, height=96 + row * max(n, 1), barmode="overlay", hovermode="closest")
-    figure.update_xaxes(title_text="GPUs", rangemode="tozero", tickformat=",d", nticks=6)
-    return figure
+    return theme.figure(scheme, height=96 + row * max(n, 1), barmode="overlay", hovermode="closest")
 
 
 def _nested(

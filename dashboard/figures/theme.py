@@ -193,6 +193,12 @@ def name_rows(figure: go.Figure, names: Sequence[str], scheme: Scheme, *, mono: 
     figure.update_yaxes(showticklabels=False, showgrid=False, range=[-0.5, max(len(names), 1) - 0.5])
 
 
+def count_axis(most: float, title: str = "GPUs", *, nticks: int = 6) -> dict[str, object]:
+    """An axis of whole numbers from 0 up to about `most`, without fractions between the ticks."""
+    steps: dict[str, object] = {"dtick": 1} if most < nticks else {"nticks": nticks}
+    return {"title_text": title, "rangemode": "tozero", "tickformat": ",d", **steps}
+
+
 def duration_axis(low_s: float, high_s: float, title: str, *, most: int = 8) -> dict[str, object]:
     """A logarithmic axis of durations between `low_s` and `high_s`, with at most `most` ticks as people say them."""
     low_s, high_s = max(low_s, 1.0), max(high_s, 10.0)

@@ -135,7 +135,7 @@ def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 600.0)
     figure.update_xaxes(**theme.duration_axis(low, high, "first wait (s, logarithmic)"))
     names = [
-        f"{theme.literal(str(row['group']), width=40)} <span style='color:{colours.muted}'>n={row['n']}</span>"
+        f"{theme.literal(str(row['group']), width=40)} <span style='color:{colours.muted}'>n={row['n']:,}</span>"
         for row in rows.to_dict("records")
     ]
     theme.name_rows(figure, names, scheme)
