@@ -6,6 +6,7 @@ One day is written snapshot by snapshot and compacted; the others are that day a
 writes them (with other states, so that no file is a copy).
 """
 
+import gzip
 import random
 import statistics
 import sys
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from sim.classads.ads import parse_one
 from sim.inventory import devices_frame, slots_frame
 from sim.store import Snapshot, Store, upkeep
-from sim.store.files import write_frame
+from sim.store.files import write_bytes, write_frame
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 ROUNDS = 288
@@ -45,19 +46,30 @@ def ad(place: int) -> str:
     )
 
 
-def write_day(store: Store, n_slots: int) -> float:
+def fill(
+    path: Path, *, days: int, slots: int, rounds: int = ROUNDS, make_ad: Callable[[int], str] = ad
+) -> Store:
+    """A compacted store of so many days."""
+    store = Store(path)
+    write_day(store, slots, rounds, make_ad)
+    upkeep.compact_day(store, f"{FIRST:%Y-%m-%d}")
+    repeat(store, days)
+    return store
+
+
+def write_day(store: Store, n_slots: int, rounds: int = ROUNDS, make_ad: Callable[[int], str] = ad) -> float:
     """Write a day's snapshots; a twentieth of the slots changes from one to the next. Gives seconds per snapshot."""
     chance = random.Random(7)
-    ads = [parse_one(ad(place)) for place in range(n_slots)]
+    ads = [parse_one(make_ad(place)) for place in range(n_slots)]
     at = pd.Timestamp(FIRST)
     slots = slots_frame(ads, seen_at=at, snapshot="s").frame
     devices = devices_frame(ads, seen_at=at, snapshot="s").frame
     states = ["free"] * n_slots
     began = time.monotonic()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for place in chance.sample(range(n_slots), n_slots // 20):
             states[place] = chance.choice(["free", "claimed", "claimed", "prevented"])
-        at = FIRST + timedelta(minutes=5 * number)
+        at = FIRST + number * (timedelta(days=1) / rounds)
         name = f"{at:%Y%m%dT%H%M%SZ}-{number:06d}"
         claimed = pd.Series([state == "claimed" for state in states])
         free = slots["cpus"].mask(claimed, 0.0)
@@ -67,7 +79,7 @@ def write_day(store: Store, n_slots: int) -> float:
             "devices": devices.assign(snapshot=name, seen_at=at, state=states),
         }
         store.append(Snapshot(name, at, frames))
-    return (time.monotonic() - began) / ROUNDS
+    return (time.monotonic() - began) / rounds
 
 
 def repeat(store: Store, days: int) -> None:
@@ -87,6 +99,16 @@ def repeat(store: Store, days: int) -> None:
             target = folder / f"frame={name}" / f"day={to:%Y-%m-%d}" / f"day-{day:08x}.parquet"
             target.parent.mkdir(parents=True, exist_ok=True)
             write_frame(target, later)
+    (file,) = folder.glob(f"snapshots/day-{FIRST:%Y-%m-%d}.json.gz")
+    told = gzip.decompress(file.read_bytes()).decode()
+    for day in range(1, days):
+        to = FIRST + timedelta(days=day)
+        later_told = told.replace(f"{FIRST:%Y%m%d}", f"{to:%Y%m%d}").replace(
+            f"{FIRST:%Y-%m-%d}", f"{to:%Y-%m-%d}"
+        )
+        write_bytes(
+            folder / "snapshots" / f"day-{to:%Y-%m-%d}.json.gz", gzip.compress(later_told.encode(), mtime=0)
+        )
 
 
 def best(work: Callable[[], object]) -> float:

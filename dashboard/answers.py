@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from dash import Dash
 from flask import Response, g, request
@@ -65,10 +66,12 @@ def keep_ready(app: Dash, steady: Collection[str], mark: Callable[[], str], *, r
     def answer() -> Response | None:
         if request.path != path or request.method != "POST":
             return None
-        output = str((request.get_json(silent=True) or {}).get("output", ""))
-        if output.lstrip(".").partition("...")[0] not in steady:
+        asked = request.get_json(silent=True) or {}
+        if first_output(str(asked.get("output", ""))) not in steady:
             return None
-        g.ready_key = hashlib.sha256(mark().encode() + b"\n" + request.get_data()).digest()
+        # Which of its inputs changed doesn't matter to such a callback.
+        told = json.dumps([_bare(asked.get(part)) for part in ("output", "outputs", "inputs", "state")])
+        g.ready_key = hashlib.sha256(f"{mark()}\n{told}".encode()).digest()
         found = kept.get(g.ready_key)
         return None if found is None else _response(found)
 
@@ -85,6 +88,58 @@ def keep_ready(app: Dash, steady: Collection[str], mark: Callable[[], str], *, r
     app.server.before_request(answer)
     app.server.after_request(keep)
     return kept
+
+
+def _bare(part: object) -> object:
+    """A part of a call without what it has no value of, which one browser leaves out and another writes as null."""
+    if isinstance(part, list):
+        return [_bare(each) for each in part]
+    if isinstance(part, dict):
+        return {name: value for name, value in part.items() if value is not None}
+    return part or []
+
+
+def make_ready(
+    app: Dash, welcome: Mapping[str, Mapping[str, object]], headers: Mapping[str, str], peer: str
+) -> None:
+    """Ask for what a page asks for when it is opened, so that its first visitor is answered from memory.
+
+    Parameters
+    ----------
+    welcome : by first output the values of its inputs and states, by id.property
+    headers, peer : who asks, so that it may
+    """
+    client = app.server.test_client()
+    for name, held in app.callback_map.items():
+        values = welcome.get(first_output(name))
+        if values is None:
+            continue
+        places = [
+            dict(zip(("id", "property"), each.rsplit(".", 1), strict=True))
+            for each in name.strip(".").split("...")
+        ]
+        parts = {kind: [_with_value(part, values) for part in held[kind]] for kind in ("inputs", "state")}
+        body = {
+            "output": name,
+            "outputs": places if name.startswith("..") else places[0],
+            **parts,
+            "changedPropIds": [],
+        }
+        client.post(
+            f"{app.config.routes_pathname_prefix}_dash-update-component",
+            json=body, headers=dict(headers), environ_base={"REMOTE_ADDR": peer},
+        )  # fmt: skip
+
+
+def _with_value(part: Mapping[str, str], values: Mapping[str, object]) -> dict[str, object]:
+    """A part of a call as the browser writes it: without a value that there is none of."""
+    value = values.get(f"{part['id']}.{part['property']}")
+    return {"id": part["id"], "property": part["property"], **({} if value is None else {"value": value})}
+
+
+def first_output(name: str) -> str:
+    """The first output of a callback, as id.property."""
+    return name.lstrip(".").partition("...")[0]
 
 
 def _response(compressed: bytes) -> Response:

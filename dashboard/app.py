@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import dash
 from dash import Dash, set_props
 
 from dashboard import api, security, shell
-from dashboard.answers import keep_ready
+from dashboard.answers import keep_ready, make_ready
 from dashboard.components import notice, page
 from dashboard.compression import compress_static
 from dashboard.data import Data
@@ -27,29 +29,32 @@ from dashboard.pages import (
     scenarios,
     waits,
 )
+from dashboard.pages.inventory import EVERY
+from dashboard.pages.requirements_state import Question
+from dashboard.pages.window import USUAL
 from dashboard.runs import Runs
-from dashboard.settings import Settings
+from dashboard.settings import Settings, Trust
+from dashboard.tables import GPU
 from sim.errors import PoolscopeError, StoreError
 
 log = logging.getLogger("poolscope.dashboard")
 
-#: First outputs of the callbacks whose answer is the same for everybody until there is a newer snapshot or a run ends.
-STEADY = frozenset(
-    {
-        "_pages_content.children",
-        "about-numbers.children",
-        "containers-hits-graph.figure",
-        "containers-publication-graph.figure",
-        "containers-strategies-graph.figure",
-        "inv-grid.rowData",
-        "inv-hours-graph.figure",
-        "pool-kpis.children",
-        "req-answer.children",
-        "sc-jobs.data",
-        "waits-class.data",
-        "waits-started-graph.figure",
-    }
-)
+#: Callbacks whose answer is the same for everybody until there is a newer snapshot or a run ends, by their first output;
+#: with what a visitor's browser asks them first, besides the scheme. None: that depends on the visitor.
+STEADY: dict[str, dict[str, object] | None] = {
+    "_pages_content.children": None,
+    "about-numbers.children": {},
+    "containers-hits-graph.figure": None,
+    "containers-publication-graph.figure": None,
+    "containers-strategies-graph.figure": None,
+    "inv-grid.rowData": {"inv-expression.value": "", "inv-state.value": EVERY},
+    "inv-hours-graph.figure": {},
+    "pool-kpis.children": {"pool-window.value": USUAL},
+    "req-answer.children": {"req-question.data": Question.parse({}).kept(), "req-done.data": ""},
+    "sc-jobs.data": None,
+    "waits-class.data": {"waits-class.id": "waits-class"},
+    "waits-started-graph.figure": {"waits-class.value": GPU, "waits-done.data": ""},
+}
 
 
 #: Name, path, title and module of each page; registered by hand, as pages found in a folder can't be imported by tests.
@@ -112,12 +117,40 @@ def create_app(data: Data, settings: Settings, runs_table: Runs) -> Dash:
     about.register(app, data, runs_table)
     api.register(app, data, runs_table)
     security.protect(app, settings.trust)
-    keep_ready(app, STEADY, lambda: f"{data.mark()} {runs_table.mark()}")
+    keep_ready(app, STEADY.keys(), lambda: f"{data.mark()} {runs_table.mark()}")
     compress_static(app)
     # Dash finishes setting itself up with the first request, and a second one that comes meanwhile may be told of half the
     # callbacks, which leaves its page blank for good: so the first request is our own.
     app.server.test_client().get(f"{settings.prefix}healthz")
     return app
+
+
+def welcome(app: Dash, trust: Trust) -> None:
+    """Make ready what a visitor sees first, in both schemes."""
+    headers = {trust.user_header: "poolscope"} if trust.user_header else {}
+    for scheme in ("light", "dark"):
+        shared = {"scheme.data": scheme, "url.search": ""}
+        asked = {name: {**shared, **own} for name, own in STEADY.items() if own is not None}
+        make_ready(app, asked, headers, peer=next(iter(trust.proxies), "127.0.0.1"))
+
+
+def follow(app: Dash, data: Data) -> Callable[[], None]:
+    """Start what loads each newer snapshot before it is shown; give what ends it."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=data.follow,
+        args=(stop,),
+        kwargs={"seen": lambda: welcome(app, data.settings.trust)},
+        daemon=True,
+    )
+    thread.start()
+
+    def end() -> None:
+        # Python would abort if it ended amid a query of DuckDB.
+        stop.set()
+        thread.join()
+
+    return end
 
 
 def not_found() -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
@@ -20,23 +22,43 @@ from sim.analysis.rewritten import is_submit_file
 from sim.classads.job import JobDescription
 from sim.classads.submit import read_submit
 from sim.delivery.paths import IMAGES
-from sim.errors import StoreError
+from sim.errors import PoolscopeError, StoreError
 from sim.inventory.repositories import attribute_name, cvmfs_frame
 from sim.store import Store
 
+log = logging.getLogger("poolscope.data")
+
 WINDOW = pd.Timedelta(days=7)
+#: What pages look back from the latest snapshot, besides `WINDOW`; each beside as long a time before it.
+SPANS = (pd.Timedelta(hours=24), pd.Timedelta(days=30))
+#: So far back the devices of each snapshot are counted for all windows together.
+COUNTED = 2 * max(SPANS)
 #: At most so many snapshots are read whole for "seen in the window", however often machines come and go.
 VIEWED = 96
 #: How long the list of snapshots is believed; reading it costs a file per snapshot.
 CHECK_S = 2.0
 #: Other windows whose answers are kept.
-WINDOWS_KEPT = 6
+WINDOWS_KEPT = 12
+#: How often `Data.follow` looks for a newer snapshot; nobody else looks unless it has been silent for longer than `SILENT_S`.
+FOLLOW_S, SILENT_S = 5.0, 60.0
+#: A job was submitted before it was seen, give or take this much between two machines' clocks.
+SKEW = pd.Timedelta(hours=1)
 
-#: A condition of `Data.query`; the times are for files to be passed over, a round takes less than ten minutes.
+#: A round of the collector takes less than this.
+MARGIN = pd.Timedelta(minutes=10)
+#: A condition of `Data.query`; the times are for files to be passed over.
 _IN_WINDOW = (
     "seen_at BETWEEN $since - INTERVAL 10 MINUTE AND $until + INTERVAL 10 MINUTE"
     " AND snapshot IN (SELECT unnest($snapshots))"
 )
+
+#: The snapshots in which a machine appeared, in order.
+_FIRSTS = """
+SELECT snapshot FROM (
+    SELECT arg_min(snapshot, seen_at) AS snapshot, min(seen_at) AS begun FROM slots
+    WHERE slot_type IN ('partitionable', 'static') AND seen_at >= $since AND seen_at < $until GROUP BY name
+) GROUP BY snapshot ORDER BY min(begun)
+"""
 
 T = TypeVar("T")
 
@@ -46,6 +68,23 @@ class Window(NamedTuple):
 
     since: pd.Timestamp
     until: pd.Timestamp
+
+
+@dataclass(slots=True)
+class Held:
+    """What was loaded of a store as it stood at a snapshot.
+
+    answers : by name
+    windows : other windows of the same store, the one asked for last at the end
+    counted : snapshot, seen_at, state, n; the devices of each snapshot by state, which never change
+    """
+
+    snapshot: str = ""
+    answers: dict[str, object] = field(default_factory=dict)
+    windows: dict[Window, Data] = field(default_factory=dict)
+    counted: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["snapshot", "seen_at", "state", "n"])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +105,7 @@ class Data:
     Parameters
     ----------
     window : judge the pool as of this window's end; without it, as of the latest snapshot and the `WINDOW` before
+    base : the same store as of its latest snapshot, whose frames a window shares as far as they are its own
     """
 
     def __init__(
@@ -74,16 +114,20 @@ class Data:
         settings: Settings,
         *,
         window: Window | None = None,
+        base: Data | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
         self.window = window
+        #: A thread that follows the store has yet to load its first snapshot.
+        self.loading = False
+        if base is None and window is not None:
+            base = Data(store, settings, clock=clock)
+        self.base = base or self
         self._store = store
         self._clock = clock
         self._lock = threading.RLock()
-        self._held: dict[str, object] = {}
-        self._held_for = ""
-        self._others: dict[Window, Data] = {}
+        self.held = Held()
         self._check_at = 0.0
         self._answer = lru_cache(maxsize=256)(self._analyse)
 
@@ -91,7 +135,7 @@ class Data:
         """The id of the latest snapshot; as long as it stays, every answer does."""
         with self._lock:
             self._renew()
-            return self._held_for
+            return self.held.snapshot
 
     def is_empty(self) -> bool:
         """Tell whether the store holds no snapshot yet."""
@@ -109,6 +153,8 @@ class Data:
 
     def devices(self) -> pd.DataFrame:
         """Frame "devices" of the latest snapshot."""
+        if self._ends_latest():
+            return self.base.devices()
         return self._keep("devices", lambda: self._store.read("devices", snapshot=self.coverage().snapshot))
 
     def kept(self, name: str, load: Callable[[], T]) -> T:
@@ -120,6 +166,8 @@ class Data:
 
     def counts(self, by: str) -> pd.DataFrame:
         """GPUs now by model or site and state."""
+        if self._ends_latest():
+            return self.base.counts(by)
         return self._keep(f"counts {by}", lambda: tables.count_devices(self.devices(), by))
 
     def supply(self) -> pd.DataFrame:
@@ -166,18 +214,22 @@ class Data:
 
     def over(self, window: Window) -> Data:
         """The same store and settings, judged over another window; the last few are kept with what they have loaded."""
+        if self.base is not self:
+            return self.base.over(window)
         with self._lock:
-            made = self._others.pop(window, None) or Data(
-                self._store, self.settings, window=window, clock=self._clock
+            self._renew()
+            windows = self.held.windows
+            made = windows.pop(window, None) or Data(
+                self._store, self.settings, window=window, base=self, clock=self._clock
             )
-            self._others[window] = made
-            while len(self._others) > WINDOWS_KEPT:
-                del self._others[next(iter(self._others))]
+            windows[window] = made
+            while len(windows) > WINDOWS_KEPT:
+                del windows[next(iter(windows))]
             return made
 
     def as_of(self, snapshot: str) -> Data | None:
         """The same store as it stood at a snapshot of it; None if it has no such snapshot."""
-        known = self._keep("every snapshot", self._store.snapshots)
+        known = self._every_snapshot()
         found = known.loc[known["id"] == snapshot, "taken_at"]
         if found.empty:
             return None
@@ -222,17 +274,73 @@ class Data:
         return judge(ad, self._keep("pool view", self._pool_view))
 
     def warm(self) -> None:
-        """Load what the pages need first, so that the first visitor doesn't wait for it."""
+        """Load what the pages ask for first, so that no visitor waits for it."""
         for load in (
             self.coverage,
             self.supply,
             self.waits,
+            self.free_by_hour,
             lambda: self._keep("pool view", self._pool_view),
             lambda: self._keep("queue", self._queue),
         ):
             load()
         for by in ("model", "site"):
             self.counts(by)
+        self.answer("true", gpus=1, cpus=1, memory_mib=1024.0)
+        until = self.coverage().until
+        for length in (WINDOW, *SPANS):
+            here = self if length == WINDOW else self.over(ending(until, length))
+            for each in (here, here.before()):
+                if not each.snapshots().empty:
+                    each.supply()
+                    if not each.jobs().empty:
+                        each.waits()
+
+    def before(self) -> Data:
+        """As long a window before this one."""
+        since, until = self.span()
+        return self.over(Window(since - (until - since), since))
+
+    def follow(self, stop: threading.Event, *, seen: Callable[[], object] = lambda: None) -> None:
+        """Look for newer snapshots until told to stop; each is loaded whole before it is shown, so that nobody waits for it.
+
+        seen : called after each
+        """
+        shown, self.loading = "", True
+        while True:
+            try:
+                latest = self._store.latest() or ""
+                if latest != shown:
+                    if shown:
+                        self._take(self._prepared(latest))
+                    else:  # at first, what visitors ask for meanwhile is loaded for both
+                        self.warm()
+                    seen()
+                    shown = self.held.snapshot
+            except (PoolscopeError, OSError) as error:
+                log.warning("the newest snapshot can't be loaded: %s", error)
+            self.loading, self._check_at = False, time.monotonic() + SILENT_S
+            if stop.wait(FOLLOW_S):
+                return
+
+    def _prepared(self, latest: str) -> Data:
+        """The same store with its newest snapshot loaded; what was counted of older ones is counted."""
+        made = Data(self._store, self.settings, clock=self._clock)
+        made.held = Held(latest, counted=self.held.counted)
+        made.stay()
+        made.warm()
+        return made
+
+    def stay(self) -> None:
+        """Look for no newer snapshot."""
+        self._check_at = math.inf
+
+    def _take(self, other: Data) -> None:
+        """Show what another one has loaded."""
+        for window in other.held.windows.values():
+            window.base = self
+        with self._lock:
+            self.held = other.held
 
     def _analyse(self, snapshot: str, expression: str, gpus: int, cpus: int, memory_mib: float) -> Answer:
         if is_submit_file(expression):
@@ -257,12 +365,10 @@ class Data:
 
         Only the snapshots in which a machine appeared are read whole: ads are most of a store.
         """
-        columns = ["snapshot", "seen_at", "name", "slot_type"]
-        since = self.coverage().since.to_pydatetime()
-        until = self.window.until.to_pydatetime() if self.window is not None else None
-        known = self._store.read("slots", since=since, until=until, columns=columns)
-        whole = known[known["slot_type"].isin(["partitionable", "static"])].sort_values("seen_at")
-        firsts = whole.drop_duplicates("name")["snapshot"].drop_duplicates().tolist()
+        ends = self.window.until if self.window is not None else self.coverage().until + MARGIN
+        times = {"since": self.coverage().since.to_pydatetime(), "until": ends.to_pydatetime()}
+        # Asked where the rows lie: a week of a large pool has millions of them.
+        firsts = self._store.query(_FIRSTS, times, **times)["snapshot"].tolist()
         picked = firsts[:: max(1, -(-len(firsts) // VIEWED))]
         parts = [self._store.read("slots", snapshot=name) for name in picked]
         return pd.concat(parts, ignore_index=True) if parts else self._store.read("slots")
@@ -270,8 +376,15 @@ class Data:
     def _snapshots(self) -> pd.DataFrame:
         return self._keep("snapshots", self._recent_snapshots)
 
+    def _every_snapshot(self) -> pd.DataFrame:
+        return self.base.kept("every snapshot", self._store.snapshots)
+
+    def _ends_latest(self) -> bool:
+        """Whether this is a window of its own that ends with the latest snapshot."""
+        return self.base is not self and self.coverage().snapshot == self.base.coverage().snapshot
+
     def _recent_snapshots(self) -> pd.DataFrame:
-        found: pd.DataFrame = self._store.snapshots()
+        found = self._every_snapshot()
         if self.window is None:
             recent: pd.DataFrame = found[found["taken_at"] >= found["taken_at"].max() - WINDOW]
         else:
@@ -281,16 +394,17 @@ class Data:
 
     def _jobs(self) -> pd.DataFrame:
         since, until = self.span()
-        if self.window is None:
-            known = self._store.jobs()
-        else:
-            known = last_known(self._store.read("jobs", until=until.to_pydatetime()))
-            known = known[known["submitted_at"] < until]
-        return known[known["submitted_at"] >= since].reset_index(drop=True)
+        if until >= self.base.coverage().until:
+            known = self.base.kept("every job", self._store.jobs)
+        else:  # as they were known then
+            begin = (since - SKEW).to_pydatetime()
+            known = last_known(self._store.read("jobs", since=begin, until=until.to_pydatetime()))
+        within = (known["submitted_at"] >= since) & ((known["submitted_at"] < until) | (self.window is None))
+        return known[within].reset_index(drop=True)
 
     def _attempts(self) -> pd.DataFrame:
         since, until = self.span()
-        known = self._store.attempts()
+        known = self.base.kept("every attempt", self._store.attempts)
         ended = known["ended_at"].fillna(until)
         return known[(known["started_at"] < until) & (ended >= since)].reset_index(drop=True)
 
@@ -305,15 +419,12 @@ class Data:
                 "no data yet: start the collector with `poolscope collect --pool HOST --every 5m`"
             )
         last = found.iloc[-1]
-        versions = self._store.read("slots", snapshot=last["id"], columns=["condor_version"])[
-            "condor_version"
-        ]
         return Coverage(
             snapshot=str(last["id"]),
             since=found["taken_at"].iloc[0],
             until=last["taken_at"],
             n_snapshots=len(found),
-            condor_version=_release(versions),
+            condor_version=self.base.version_at(str(last["id"])),
             sample=self.settings.sample,
         )
 
@@ -325,32 +436,74 @@ class Data:
         slots = self._store.read("slots", snapshot=self.coverage().snapshot)
         return tables.count_repositories(cvmfs_frame(slots), slots["machine"].nunique())
 
+    def version_at(self, snapshot: str) -> str:
+        """The newest HTCondor of a snapshot's slots."""
+
+        def load() -> str:
+            columns = ["condor_version"]
+            return _release(self._store.read("slots", snapshot=snapshot, columns=columns)["condor_version"])
+
+        return self._keep(f"version at {snapshot}", load)
+
     def _supply(self) -> pd.DataFrame:
         # Counted where the rows lie: a month of a large pool has tens of millions of them.
-        return tables.supply(
-            self.query(
-                "SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices"
-                " WHERE IN_WINDOW GROUP BY snapshot, state"
+        here = self._snapshots()
+        if not here.empty and here["taken_at"].iloc[0] < self.base.coverage().until - COUNTED:
+            return tables.supply(self._count(here))
+        counted = self.base.kept("counted", self.base.count_recent)
+        return tables.supply(counted[counted["snapshot"].isin(here["id"])])
+
+    def count_recent(self) -> pd.DataFrame:
+        """Devices by state of each snapshot that windows may hold; a snapshot never changes, so only new ones are counted."""
+        found = self._every_snapshot()
+        recent = found[found["taken_at"] >= found["taken_at"].max() - COUNTED]
+        new = recent[~recent["id"].isin(self.held.counted["snapshot"])]
+        known = self.held.counted[self.held.counted["snapshot"].isin(recent["id"])]
+        if len(new):
+            known = (
+                pd.concat([known, self._count(new)], ignore_index=True) if len(known) else self._count(new)
             )
+        self.held.counted = known
+        return known
+
+    def _count(self, snapshots: pd.DataFrame) -> pd.DataFrame:
+        """snapshot, seen_at, state, n: the devices of these snapshots by state."""
+        times = {
+            "since": (snapshots["taken_at"].min() - MARGIN).to_pydatetime(),
+            "until": (snapshots["taken_at"].max() + MARGIN).to_pydatetime(),
+        }
+        return self._store.query(
+            "SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices"
+            " WHERE seen_at BETWEEN $since AND $until AND snapshot IN (SELECT unnest($snapshots)) GROUP BY snapshot, state",
+            {**times, "snapshots": snapshots["id"].tolist()},
+            **times,
         )
 
     def _renew(self) -> None:
         """Forget everything once there is a newer snapshot; asked for at most every `CHECK_S`."""
-        now = time.monotonic()
-        if now < self._check_at:
+        if self.base is not self:
+            latest = self.base.mark()
+        elif time.monotonic() < self._check_at:
             return
-        self._check_at = now + CHECK_S
-        latest = self._store.latest() or ""
-        if latest != self._held_for:
-            self._held, self._held_for = {}, latest
+        else:
+            self._check_at = time.monotonic() + CHECK_S
+            latest = self._store.latest() or ""
+        if latest != self.held.snapshot:
+            self.held = Held(latest, counted=self.held.counted)
 
     def _keep(self, name: str, load: Callable[[], T]) -> T:
         """The answer of `load`, made once per snapshot even when several requests ask at the same time."""
         with self._lock:
             self._renew()
-            if name not in self._held:
-                self._held[name] = load()
-            return self._held[name]  # type: ignore[return-value]  # `name` stands for one `load`, whose type is T
+            answers = self.held.answers
+            if name not in answers:
+                answers[name] = load()
+            return answers[name]  # type: ignore[return-value]  # `name` stands for one `load`, whose type is T
+
+
+def ending(until: pd.Timestamp, length: pd.Timedelta) -> Window:
+    """The window of this length that ends with the snapshot taken at `until`."""
+    return Window(until - length, until + pd.Timedelta(seconds=1))
 
 
 def last_known(jobs: pd.DataFrame) -> pd.DataFrame:

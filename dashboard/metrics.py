@@ -40,6 +40,8 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
 def state(data: Data, runs: Runs) -> dict[str, object]:
     """Each condition: True, or the sentence that says what is wrong."""
     found: dict[str, object] = {"store": True, "fresh": True, "runs": True, "workers": True}
+    if data.loading:
+        return {**found, "store": "the first snapshot is being loaded"}
     try:
         data.coverage()
         age, limit = data.age_s(), STALE_AFTER * data.settings.refresh_s

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dash import Dash
+from dash.exceptions import DashException
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from dashboard.identity import Unauthenticated, identify
 from dashboard.settings import Trust
+
+log = logging.getLogger("poolscope.security")
 
 POLICY = (
     "default-src 'self'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -46,16 +50,22 @@ def protect(app: Dash, trust: Trust | None = None) -> None:
             if not _same_origin():
                 return _refuse(403, "this request comes from another site")
             if path == _CALLBACK:
-                return _check_callback(app.config.requests_pathname_prefix)
+                return _check_callback(app.config.requests_pathname_prefix, app.callback_map)
         return None
 
     def tell(error: HTTPException) -> Response:
         return _refuse(error.code or 500, error.description or error.name)
 
+    def unfit(error: DashException) -> Response:
+        # What a page posts fits its callbacks; only a call that was made up gets here, or else the log says why.
+        log.warning("a call that fits no callback: %s", error)
+        return _refuse(400, "expected a call of one of the page's callbacks, with its outputs and inputs")
+
     app.server.before_request(guard)
     app.server.after_request(_headers(app))
     for code in (400, 404, 405, 413, 415):
         app.server.register_error_handler(code, tell)
+    app.server.register_error_handler(DashException, unfit)
 
 
 def _headers(app: Dash) -> Callable[[Response], Response]:
@@ -113,7 +123,7 @@ def _same_origin() -> bool:
     return origin is None or origin.partition("://")[2] == request.host
 
 
-def _check_callback(prefix: str) -> Response | None:
+def _check_callback(prefix: str, known: Collection[str]) -> Response | None:
     """Refuse what is no call of a callback; Dash would answer with a fault."""
     if not request.is_json:
         return _refuse(415, "expected application/json")
@@ -121,13 +131,43 @@ def _check_callback(prefix: str) -> Response | None:
     good = (
         isinstance(asked, dict)
         and isinstance(asked.get("output"), str)
-        and isinstance(asked.get("outputs"), dict | list)
+        and asked["output"] in known
+        and _fit(asked["output"], asked.get("outputs"))
         and isinstance(asked.get("inputs", []), list)
         and isinstance(asked.get("state", []), list)
         and isinstance(asked.get("changedPropIds", []), list)
         and all(_is_part(part, prefix) for part in [*asked.get("inputs", []), *asked.get("state", [])])
     )
     return None if good else _refuse(400, "expected a call of one of the page's callbacks")
+
+
+def _fit(output: str, outputs: object) -> bool:
+    """Whether outputs are those of the callback of this name.
+
+    Examples
+    --------
+    >>> _fit("a.value", {"id": "a", "property": "value"}), _fit("..a.value..", [{"id": "a", "property": "value"}])
+    (True, True)
+    >>> _fit("a.value", {"id": "a", "property": "style"}), _fit("a.value", []), _fit("..a.value..", None)
+    (False, False, False)
+    """
+    many = output.startswith("..")
+    names = output.strip(".").split("...") if many else [output]
+    places = outputs if many else [outputs]
+    return (
+        isinstance(places, list)
+        and len(places) == len(names)
+        and all(_is_place(name, place) for name, place in zip(names, places, strict=True))
+    )
+
+
+def _is_place(name: str, place: object) -> bool:
+    if name.startswith("{"):  # a pattern stands for components whose ids only the page knows
+        return isinstance(place, dict | list)
+    if not isinstance(place, dict):
+        return False
+    said = f"{place.get('id')}.{place.get('property')}"
+    return name in {said, f"{said}{name[len(name.partition('@')[0]) :]}"}
 
 
 def _is_part(part: object, prefix: str) -> bool:

@@ -37,7 +37,7 @@ def count_devices(devices: pd.DataFrame, by: str) -> pd.DataFrame:
         counts.insert(0, "capability", held.groupby(by)["capability"].max())
         counts = counts.sort_values(["capability", "gpus"], na_position="first")
     else:
-        counts = counts.sort_values("gpus")
+        counts = counts.sort_index(ascending=False).sort_values("gpus", kind="stable")
     counts.columns.name = None
     return counts.reset_index()
 

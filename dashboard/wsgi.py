@@ -6,12 +6,12 @@ POOLSCOPE_USER_HEADER, POOLSCOPE_ROLE_HEADER, POOLSCOPE_TRUSTED_PROXY, POOLSCOPE
 
 from __future__ import annotations
 
+import atexit
 import os
-import threading
 from dataclasses import replace
 from pathlib import Path
 
-from dashboard.app import create_app
+from dashboard.app import create_app, follow
 from dashboard.commands.options import data_to_read
 from dashboard.commands.serve import settings_for
 from dashboard.data import Data
@@ -38,4 +38,4 @@ _settings = replace(settings_for(_store), trust=trust(), prefix=os.environ.get("
 _data = Data(Store(_store), _settings)
 app = create_app(_data, _settings, Runs(Path(_settings.runs), model=model_version()))
 server = app.server
-threading.Thread(target=_data.warm, daemon=True).start()
+atexit.register(follow(app, _data))

@@ -63,7 +63,7 @@ window.dash_clientside.poolscope = {
 
   // While the field holds a mistake, the last answer stays and steps back.
   stale: function (error) {
-    return error ? "answer stale" : "answer";
+    return error ? "answer awaits stale" : "answer awaits";
   },
 
   windowAddress: function (choice) {

@@ -192,7 +192,7 @@ def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.so
     # Late, because Dash takes a second to import and a taken port should be told before.
     from waitress.server import create_server
 
-    from dashboard.app import create_app
+    from dashboard.app import create_app, follow
     from dashboard.data import Data
     from dashboard.spec import replay_spec
 
@@ -200,8 +200,7 @@ def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.so
     data = Data(store, settings)
     app = create_app(data, settings, runs)
     runs.ask(replay_spec(data))
-    warming = threading.Thread(target=data.warm)
-    warming.start()
+    stop_following = follow(app, data)
     server = create_server(app.server, sockets=[listening], threads=8)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -216,8 +215,7 @@ def serve_app(store: Store, settings: Settings, runs: Runs, listening: socket.so
         pass
     finally:
         server.close()
-        # Python would abort if it ended amid a query of DuckDB.
-        warming.join()
+        stop_following()
 
 
 def address(listening: socket.socket) -> str:

@@ -12,6 +12,8 @@ from dashboard.figures.theme import Scheme
 
 #: With so many hours and fewer, cells carry their numbers, on a phone too.
 FEW_HOURS = 8
+#: Rows are lower than those of bars.
+MOST_MODELS = 24
 
 
 def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
@@ -20,6 +22,7 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     frame : `tables.free_by_hour`
     """
     colours = theme.palette(scheme)
+    frame = _capped(frame)
     rows = frame.drop_duplicates("model")
     labels = [_label(str(row["model"]), float(row["capability"])) for row in rows.to_dict("records")]
     # A short record has few hours; the others would only be empty.
@@ -35,13 +38,15 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
         for line in wide.to_numpy().tolist()
     ]
     few = len(hours) <= FEW_HOURS
-    figure = theme.figure(scheme, height=170 + 34 * max(1, len(rows)), hovermode="closest")
+    figure = theme.figure(scheme, height=132 + 34 * max(1, len(rows)), hovermode="closest")
+    figure.update_layout(margin_t=8)  # no legend stands above it
     figure.add_heatmap(
         z=cells,
         x=[f"{hour:02d}" for hour in hours],
         y=labels,
         colorscale="Cividis",
         zmin=0,
+        zmax=max(1.0, float(frame["free"].max())),  # without both ends plotly chooses its own
         xgap=2,
         ygap=2,
         hoverongaps=False,
@@ -65,6 +70,17 @@ def free_by_hour(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     )
     figure.update_yaxes(type="category", showgrid=False)
     return figure
+
+
+def _capped(frame: pd.DataFrame) -> pd.DataFrame:
+    """The models with most GPUs, and all others as one at the bottom."""
+    models = frame.groupby("model")["gpus"].max().nlargest(MOST_MODELS - 1).index
+    other = ~frame["model"].isin(models)
+    if frame.loc[other, "model"].nunique() < 2:
+        return frame
+    rest = frame[other].groupby("hour")[["free", "gpus"]].sum().reset_index()
+    name = f"{frame.loc[other, 'model'].nunique()} other models"
+    return pd.concat([rest.assign(model=name, capability=math.nan), frame[~other]], ignore_index=True)
 
 
 def _label(model: str, capability: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,15 +21,18 @@ STATE_WORDS = {
 }
 
 
-def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
-    """Stacked bars: a row per model or site, a colour per state, each device once.
+def devices(counts: pd.DataFrame, by: str, scheme: Scheme, *, most: int = theme.MOST_ROWS) -> go.Figure:
+    """Stacked bars: a row per model or site, a colour per state, each device once; the smallest of many share the last row.
 
     Parameters
     ----------
     counts : `tables.count_devices`
     by : the column that names the rows, model or site
+    most : rows, with that of the others
     """
     colours = theme.palette(scheme)
+    capped = len(counts) > most
+    counts = with_others(counts, by, [*theme.STATES, "gpus"], most=most)
     figure = theme.figure(
         scheme,
         height=100 + 54 * max(len(counts), 1),
@@ -38,6 +41,10 @@ def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
         legend_traceorder="normal",
     )
     names = [_row_name(row, by) for row in counts.to_dict("records")]
+    if capped and counts["gpus"].iloc[0] > counts["gpus"].iloc[1:].max():
+        # A bar for so many would leave no length to the others.
+        names[0] += f": {counts['gpus'].iloc[0]:,} GPUs, {counts['free'].iloc[0]:,} free"
+        counts = counts.assign(**{state: counts[state].where(counts.index > 0, 0) for state in theme.STATES})
     for state in theme.STATES:
         if not counts[state].any():
             continue
@@ -48,7 +55,7 @@ def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
             name=STATE_WORDS[state],
             orientation="h",
             marker={"color": colours.states[state], "line": {"color": colours.card, "width": 1}},
-            text=[str(n) if n else "" for n in counts[state]],
+            text=[f"{n:,}" if n else "" for n in counts[state]],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
@@ -56,9 +63,36 @@ def devices(counts: pd.DataFrame, by: str, scheme: Scheme) -> go.Figure:
             customdata=names,
             hovertemplate=f"%{{customdata}}<br>{STATE_WORDS[state]}: <b>%{{x}}</b><extra></extra>",
         )
-    figure.update_xaxes(title_text="GPUs", rangemode="tozero", tickformat=",d", nticks=8)
+    figure.update_xaxes(**theme.count_axis(counts["gpus"].max() if len(counts) else 1, nticks=8))
+    # A number that doesn't fit its bar is left to hovering and the table, not drawn too small to read.
+    figure.update_layout(uniformtext={"minsize": 11, "mode": "hide"})
     theme.name_rows(figure, names, scheme)
     return figure
+
+
+def with_others(
+    counts: pd.DataFrame, by: str, amounts: Sequence[str], *, most: int = theme.MOST_ROWS
+) -> pd.DataFrame:
+    """The rows with the most, in their order, and one for all others in front, which is drawn at the bottom.
+
+    Parameters
+    ----------
+    by : the column that names the rows
+    amounts : the columns that add up; the last decides which rows are large
+
+    Examples
+    --------
+    >>> many = pd.DataFrame({"site": [f"s{n}" for n in range(100)], "gpus": range(100)})
+    >>> few = with_others(many, "site", ["gpus"])
+    >>> few["site"].tolist()[:2], int(few["gpus"].sum())
+    (['85 other sites', 's85'], 4950)
+    """
+    if len(counts) <= most:
+        return counts
+    large = counts[amounts[-1]].rank(method="first", ascending=False) < most
+    rest = counts[~large]
+    others = {by: f"{len(rest)} other {by}s", **rest[list(amounts)].sum()}
+    return pd.concat([pd.DataFrame([others]), counts[large]], ignore_index=True)
 
 
 def _row_name(row: Mapping[Hashable, object], by: str) -> str:
@@ -104,7 +138,9 @@ def supply(frame: pd.DataFrame, scheme: Scheme, *, height: int = 300) -> go.Figu
             )
             named.add(state)
     figure.update_xaxes(title_text="time (UTC)", showgrid=False, hoverformat="%-d %b %H:%M:%S", nticks=7)
-    figure.update_yaxes(title_text="GPUs", rangemode="tozero", nticks=6, ticklabelstandoff=4)
+    figure.update_yaxes(
+        title_text="GPUs", rangemode="tozero", nticks=6, tickformat=",~g", ticklabelstandoff=4
+    )
     return figure
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures import labels, theme
+from dashboard.figures.pool import with_others
 from dashboard.figures.theme import Scheme
 
 #: Names of rows are cut to what a phone can show; hovering tells the whole.
@@ -22,25 +23,26 @@ def by_model(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     frame : model, now, drained, seen
     """
     colours = theme.palette(scheme)
-    rows = frame.iloc[::-1]
+    rows = with_others(frame.iloc[::-1], "model", ["now", "seen", "drained"])
     figure = _rows_figure(len(rows), 54, scheme)
     # Nested, so drawn over one another with a narrower bar inside a wider one, never stacked.
     _nested(figure, rows, rows["model"], ("seen", "seen"), (0.5, colours.muted, 0.28))
     _nested(figure, rows, rows["model"], ("drained", "drained"), (0.34, colours.observed, 0.6))
     _nested(figure, rows, rows["model"], ("now", "now"), (0.16, colours.good, 1.0))
+    figure.update_xaxes(**theme.count_axis(rows["seen"].max() if len(rows) else 1))
     theme.name_rows(figure, [theme.literal(str(name), width=NAME_WIDTH) for name in rows["model"]], scheme)
     return figure
 
 
 def clauses(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
-    """A row per clause: GPUs it admits alone, and GPUs gained if only this clause were dropped.
+    """A row per clause, the first of many: GPUs it admits alone, and GPUs gained if only this clause were dropped.
 
     Parameters
     ----------
     frame : text, gpus, gained_if_dropped
     """
     colours = theme.palette(scheme)
-    rows = frame.iloc[::-1]
+    rows = frame.head(theme.MOST_ROWS).iloc[::-1]
     figure = _rows_figure(len(rows), 66, scheme)
     for column, word, shift, colour, sign in (
         ("gpus", "alone", 0.05, colours.observed, ""),
@@ -61,7 +63,7 @@ def clauses(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
             hovertemplate=f"%{{customdata}}<br>{word}: <b>{sign}%{{x}}</b><extra></extra>",
         )
     widest = max(1, int(rows[["gpus", "gained_if_dropped"]].to_numpy().max(initial=1)))
-    figure.update_xaxes(range=[0, widest * 1.12])
+    figure.update_xaxes(**theme.count_axis(widest), range=[0, widest * 1.12])
     theme.name_rows(figure, _names(rows["text"]), scheme, mono=True)
     return figure
 
@@ -74,7 +76,7 @@ def ladder(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
     frame : rung, gpus, now, lost, and p50_s, p90_s with _low_s and _high_s, longest_s, n, n_censored; the waits may be missing
     """
     colours = theme.palette(scheme)
-    rows = frame.iloc[::-1].reset_index(drop=True)
+    rows = frame.head(theme.MOST_ROWS).iloc[::-1].reset_index(drop=True)
     figure = _rows_figure(len(rows), 56, scheme)
     _nested(figure, rows, rows["rung"], ("gpus", "drained"), (0.36, colours.observed, 0.5))
     _nested(figure, rows, rows["rung"], ("now", "now"), (0.18, colours.good, 1.0))
@@ -85,16 +87,15 @@ def ladder(frame: pd.DataFrame, scheme: Scheme) -> go.Figure:
         textfont={"color": colours.text, "size": 12},
     )
     theme.name_rows(figure, _names(rows["rung"]), scheme, mono=True)
-    figure.update_xaxes(range=[0, 1.3 * max(1, int(rows["gpus"].max() if len(rows) else 1))])
+    widest = max(1, int(rows["gpus"].max() if len(rows) else 1))
+    figure.update_xaxes(**theme.count_axis(widest), range=[0, 1.3 * widest])
     if rows["n"].notna().any():
         _ladder_waits(figure, rows, scheme)
     return figure
 
 
 def _rows_figure(n: int, row: int, scheme: Scheme) -> go.Figure:
-    figure = theme.figure(scheme, height=96 + row * max(n, 1), barmode="overlay", hovermode="closest")
-    figure.update_xaxes(title_text="GPUs", rangemode="tozero", tickformat=",d", nticks=6)
-    return figure
+    return theme.figure(scheme, height=96 + row * max(n, 1), barmode="overlay", hovermode="closest")
 
 
 def _nested(

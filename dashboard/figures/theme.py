@@ -21,6 +21,9 @@ MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monos
 # Fixed order of stacking: busy at the bottom, free on top, so that the top edge of busy is read against the axis.
 STATES = ("claimed", "backfill", "draining", "prevented", "offline", "free")
 
+#: A chart has at most so many rows; what doesn't fit stands in its table. It still fits a printed page.
+MOST_ROWS = 16
+
 #: Trace types that the vendored cartesian bundle can draw; it draws any other silently as a scatter.
 DRAWABLE = frozenset({"scatter", "bar", "box", "heatmap", "histogram", "violin"})
 
@@ -188,6 +191,12 @@ def name_rows(figure: go.Figure, names: Sequence[str], scheme: Scheme, *, mono: 
     # All at once: plotly checks the ones there are again with each that is added.
     figure.update_layout(annotations=[*figure.layout.annotations, *written])
     figure.update_yaxes(showticklabels=False, showgrid=False, range=[-0.5, max(len(names), 1) - 0.5])
+
+
+def count_axis(most: float, title: str = "GPUs", *, nticks: int = 6) -> dict[str, object]:
+    """An axis of whole numbers from 0 up to about `most`, without fractions between the ticks."""
+    steps: dict[str, object] = {"dtick": 1} if most < nticks else {"nticks": nticks}
+    return {"title_text": title, "rangemode": "tozero", "tickformat": ",d", **steps}
 
 
 def duration_axis(low_s: float, high_s: float, title: str, *, most: int = 8) -> dict[str, object]:

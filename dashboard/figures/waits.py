@@ -99,8 +99,13 @@ def _band(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
         )
 
 
+def frequent(table: pd.DataFrame) -> pd.DataFrame:
+    """The classes that a chart shows: those with most jobs, as quantiles of different classes don't add up."""
+    return table[~table["group"].isin(TOTALS)].nlargest(theme.MOST_ROWS, "n")
+
+
 def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go.Figure:
-    """A row per class: p50 a circle, p90 a diamond, joined; an open triangle where censoring hides one; grey if few jobs.
+    """A row per class, of many the most frequent: p50 a circle, p90 a diamond, joined; an open triangle where censoring hides one; grey if few jobs.
 
     Parameters
     ----------
@@ -109,7 +114,7 @@ def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go
     """
     colours = theme.palette(scheme)
     totals = table[table["group"].isin(TOTALS)]
-    classes = table[~table["group"].isin(TOTALS)].sort_values(["p90_s", "p50_s"], na_position="last")
+    classes = frequent(table).sort_values(["p90_s", "p50_s"], na_position="last")
     rows = pd.concat([classes, totals.iloc[::-1]], ignore_index=True)
     figure = theme.figure(scheme, height=104 + 52 * max(len(rows), 1), hovermode="closest")
     compared = bool((rows["sim_n"] > 0).any())
@@ -130,7 +135,7 @@ def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 600.0)
     figure.update_xaxes(**theme.duration_axis(low, high, "first wait (s, logarithmic)"))
     names = [
-        f"{theme.literal(str(row['group']), width=40)} <span style='color:{colours.muted}'>n={row['n']}</span>"
+        f"{theme.literal(str(row['group']), width=40)} <span style='color:{colours.muted}'>n={row['n']:,}</span>"
         for row in rows.to_dict("records")
     ]
     theme.name_rows(figure, names, scheme)

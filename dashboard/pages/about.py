@@ -66,7 +66,7 @@ def layout(**_query: Any) -> dmc.Stack:
     return page(
         "About the numbers",
         "Can I trust this?",
-        html.Div(id="about-numbers", className="kpis-place"),
+        html.Div(id="about-numbers", className="kpis-place awaits"),
         chart_card(
             "about-record",
             "Observed against simulated",
@@ -153,7 +153,9 @@ def numbers(both: pd.DataFrame, sources: pd.DataFrame, coverage: Coverage, *, si
         kpi(
             "Mean wait by class",
             percent(float(big.mean())) if len(big) else NONE,
-            f"off on average, {len(big)} classes of {LEAST} jobs and more",
+            f"off on average, {len(big)} classes of {LEAST} jobs and more"
+            if simulated
+            else "not simulated yet",
         ),
         kpi(
             "Sources that failed",

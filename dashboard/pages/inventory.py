@@ -29,13 +29,13 @@ LONGEST = 2000
 EVERY = "any"
 
 _COLUMNS = (
-    {"field": "model", "headerName": "Model", "minWidth": 165, "flex": 2},
-    {"field": "capability", "headerName": "Capability", "width": 115, "valueFormatter": {"function": "params.value == null ? '–' : d3.format('.1f')(params.value)"}},
+    {"field": "model", "headerName": "Model", "minWidth": 165, "flex": 2, "tooltipField": "model"},
+    {"field": "capability", "headerName": "Capability", "width": 110, "valueFormatter": {"function": "params.value == null ? '–' : d3.format('.1f')(params.value)"}},
     {"field": "memory_gib", "headerName": "Memory (GiB)", "width": 130, "valueFormatter": {"function": "params.value == null ? '–' : d3.format('.1f')(params.value)"}},
-    {"field": "state", "headerName": "State", "width": 105},
-    {"field": "site", "headerName": "Site", "minWidth": 120, "flex": 1},
-    {"field": "machine", "headerName": "Machine", "minWidth": 180, "flex": 2},
-    {"field": "device_id", "headerName": "Device", "minWidth": 160, "flex": 1},
+    {"field": "state", "headerName": "State", "width": 130},
+    {"field": "site", "headerName": "Site", "minWidth": 120, "flex": 1, "tooltipField": "site"},
+    {"field": "machine", "headerName": "Machine", "minWidth": 200, "flex": 3, "tooltipField": "machine"},
+    {"field": "device_id", "headerName": "Device", "minWidth": 130, "flex": 1, "tooltipField": "device_id"},
 )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def layout(**query: Any) -> dmc.Stack:
         "Inventory",
         "Which machines or devices could match this expression, and when are they free?",
         dmc.Card(bar, withBorder=True, className="card"),
-        html.Div(id="inv-told"),
+        html.Div(id="inv-told", className="awaits"),
         devices,
         chart_card(
             "inv-hours",

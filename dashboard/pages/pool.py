@@ -13,12 +13,15 @@ from dash import ClientsideFunction, Dash, Input, Output, State, html
 from dashboard import tables
 from dashboard.columns import Column
 from dashboard.components import aria, chart_card, graph_size, kpi, kpis, link, page, scheme_of, table
-from dashboard.data import Coverage, Data, Window
+from dashboard.data import Coverage, Data
 from dashboard.figures import pool as figures
 from dashboard.figures.labels import FEW, NONE, count, moment, percent, seconds, span
 from dashboard.figures.theme import STATES, Scheme
 from dashboard.pages import window as windows
 from dashboard.tables import GPU
+
+#: Sites in the chart beside the supply, which is as high.
+SITES = 9
 
 
 def layout(**query: Any) -> dmc.Stack:
@@ -36,7 +39,7 @@ def layout(**query: Any) -> dmc.Stack:
             ),
             className="page-controls",
         ),
-        html.Div(id="pool-kpis", className="kpis-place"),
+        html.Div(id="pool-kpis", className="kpis-place awaits"),
         chart_card(
             "pool-models",
             "GPUs by model",
@@ -103,7 +106,8 @@ def content(data: Data, scheme: Scheme) -> tuple[Any, ...]:
     coverage = data.coverage()
     models, sites, supply = data.counts("model"), data.counts("site"), tables.thin_supply(data.supply())
     now = f"{moment(coverage.until)}, snapshot {coverage.snapshot}"
-    by_model, by_site = figures.devices(models, "model", scheme), figures.devices(sites, "site", scheme)
+    by_model = figures.devices(models, "model", scheme)
+    by_site = figures.devices(sites, "site", scheme, most=SITES)
     # Side by side with the sites, so as high as they are.
     over_time = figures.supply(supply, scheme, height=max(300, by_site.layout.height))
     gaps = figures.pauses(supply)
@@ -137,13 +141,13 @@ def numbers(data: Data, coverage: Coverage) -> Any:
     return kpis(
         kpi(
             "Free GPUs",
-            f"{free}",
-            f"of {total}{ending}" + (f"; best: {best['model'].iloc[0]}" if len(best) else ""),
+            f"{free:,}",
+            f"of {total:,}{ending}" + (f"; best: {best['model'].iloc[0]}" if len(best) else ""),
         ),
         kpi(
             "GPUs in the pool",
-            f"{total}",
-            f"{least} to {most} in {_length(coverage)}, {percent(tables.allocation(supply))} allocated",
+            f"{total:,}",
+            f"{_range(least, most)} in {_length(coverage)}, {percent(tables.allocation(supply))} allocated",
         ),
         wait,
         kpi("Jobs waiting", f"{idle:,}", f"of {count(len(data.jobs()), 'job')} seen"),
@@ -156,7 +160,7 @@ def usual(data: Data) -> str:
     supply, free = data.supply(), int(data.counts("model")["free"].sum())
     less = float((supply["free"] < free).mean())
     told = f"Is that usual? Fewer GPUs were free in {percent(less)} of {count(len(supply), 'snapshot')}."
-    before = data.over(Window(since - (until - since), since))
+    before = data.before()
     length = seconds((until - since).total_seconds())
     if before.snapshots().empty:
         return f"{told} Nothing was recorded in the {length} before."
@@ -178,7 +182,11 @@ def changed(now: Any, before: Any, write: Callable[[float], str]) -> str:
     --------
     >>> changed(30.0, 20.0, str), changed(1.0, 0.0, str), changed(float("nan"), 1.0, str)
     ('30.0, was 20.0 (+50 %)', '1.0, was 0.0', '–, was 1.0')
+    >>> changed(20.0, 20.0, str)
+    '20.0, as before'
     """
+    if now == before:
+        return f"{write(now)}, as before"
     told = f"{NONE if math.isnan(now) else write(now)}, was {NONE if math.isnan(before) else write(before)}"
     return f"{told} ({100 * (now / before - 1):+.0f} %)" if before and not math.isnan(now / before) else told
 
@@ -202,7 +210,7 @@ def _wait(data: Data) -> dmc.Card:
     return kpi(
         "p90 wait",
         bounded(row["p90_s"], row["longest_s"]),
-        f"{group}; p50 {seconds(row['p50_s'])}, n={row['n']:.0f}",
+        f"{group}; p50 {seconds(row['p50_s'])}, n={row['n']:,.0f}",
         few=row["n"] < FEW,
     )
 
@@ -210,6 +218,10 @@ def _wait(data: Data) -> dmc.Card:
 def bounded(quantile: float, longest: float) -> str:
     """A quantile, or what it is at least where censoring hides it."""
     return f"over {seconds(longest)}" if math.isnan(quantile) else seconds(quantile)
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least:,} to {most:,}" if least < most else f"always {most:,}"
 
 
 def _length(coverage: Coverage) -> str:

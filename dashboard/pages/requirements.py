@@ -42,7 +42,7 @@ def layout(**query: Any) -> dmc.Stack:
         "Requirements",
         "What does my expression match, which clause costs most, and how long would my job wait?",
         dmc.Card(_form(question), withBorder=True, className="card"),
-        html.Div(id="req-answer", className="answer"),
+        html.Div(id="req-answer", className="answer awaits"),
         html.Div(
             [
                 dmc.Card(

@@ -14,7 +14,7 @@ from dashboard.components import graph_size, kpi, kpis, notice, table
 from dashboard.data import Data
 from dashboard.figures import requirements as figures
 from dashboard.figures.labels import FEW, NONE, bounded, count, moment, percent, span, step, waited
-from dashboard.figures.theme import Scheme
+from dashboard.figures.theme import MOST_ROWS, Scheme
 from dashboard.pages.requirements_state import Question
 from dashboard.pages.requirements_submit import told
 from dashboard.pages.requirements_tables import clause_table, ladder_table
@@ -93,14 +93,14 @@ def show_answer(data: Data, runs: Runs, question: Question, done: str, scheme: S
         if summary
         else ""
     )
-    told = f"{question.ladder}: {count(len(rungs), 'rung')}" if len(rungs) else _no_ladder(question)
+    told = f"{question.ladder}: {_drawn(len(rungs), 'rung')}" if len(rungs) else _no_ladder(question)
     return Shown(
         verdict(answer, question, data, waits),
         {},
         wait_numbers(summary),
         by_clause,
         graph_size(by_clause),
-        f"{count(len(clauses), 'clause')} · {source}",
+        f"{_drawn(len(clauses), 'clause')} · {source}",
         _clause_rows(clauses),
         ladder,
         graph_size(ladder),
@@ -112,6 +112,11 @@ def show_answer(data: Data, runs: Runs, question: Question, done: str, scheme: S
         _model_rows(answer.by_model),
         {} if len(answer.by_model) else {"display": "none"},
     )
+
+
+def _drawn(n: int, noun: str) -> str:
+    """How many there are, and that a chart shows the first of them."""
+    return count(n, noun) + (f", the first {MOST_ROWS} drawn" if n > MOST_ROWS else "")
 
 
 def _source(data: Data) -> str:
@@ -293,10 +298,6 @@ def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict
     rows = frame.assign(
         step=[step(lost, left) for lost, left in zip(frame["lost"], frame["gpus"], strict=True)]
     )
-    for name in ("p90", "p50"):
-        told = (frame[part] for part in (f"{name}_s", f"{name}_low_s", f"{name}_high_s", "longest_s"))
-        rows[name] = [waited(*each) for each in zip(*told, strict=True)]
-    rows["never"] = frame["n_censored"] / frame["n"]
     columns = [
         Column("rung", "Rung", _code),
         Column("gpus", "GPUs if drained", str, number=True),
@@ -304,6 +305,10 @@ def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict
         Column("step", "step", str, number=True),
     ]
     if frame["n"].notna().any():
+        for name in ("p90", "p50"):
+            told = (frame[part] for part in (f"{name}_s", f"{name}_low_s", f"{name}_high_s", "longest_s"))
+            rows[name] = [waited(*each) for each in zip(*told, strict=True)]
+        rows["never"] = frame["n_censored"] / frame["n"]
         columns += [
             Column("p90", "p90 wait", str, number=True),
             Column("p50", "p50 wait", str, number=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pandas as pd
 
@@ -53,9 +54,13 @@ def ladder_table(
     """
     names = ("rung", "gpus", "now", "seen", "share")
     rungs = answer.ladders.get(ladder, ())
-    made = pd.DataFrame([{name: getattr(rung, name) for name in names} for rung in rungs], columns=names)
-    made["lost"] = -made["gpus"].astype("float64").diff() if ladder in STEPS else math.nan
+    rows = [{name: getattr(rung, name) for name in names} for rung in rungs]
+    for before, row in pairwise(rows):
+        row["lost"] = float(before["gpus"] - row["gpus"]) if ladder in STEPS else math.nan
     if waits is None:
-        return made.assign(**dict.fromkeys(WAITS, math.nan))
+        return pd.DataFrame(rows, columns=[*names, "lost", *WAITS]).astype(
+            dict.fromkeys(("lost", *WAITS), "float64")
+        )
     known = waits[waits["ladder"] == ladder].reindex(columns=["rung", *WAITS])
+    made = pd.DataFrame(rows, columns=[*names, "lost"]).astype({"lost": "float64"})
     return made.merge(known, on="rung", how="left")

@@ -15,6 +15,7 @@ from dashboard import comparison, tables
 from dashboard.columns import Column
 from dashboard.components import chart_card, graph_size, link, notice, page, scheme_of, table
 from dashboard.data import Data, Window
+from dashboard.figures import labels
 from dashboard.figures import waits as figures
 from dashboard.figures.labels import count, seconds, span
 from dashboard.figures.theme import Scheme, blank
@@ -161,9 +162,16 @@ def content(data: Data, runs: Runs, group: str, done: str, scheme: Scheme) -> tu
         link("/api/started.csv") + "?" + urlencode({"class": group, **_span_of(data)}),
         by_class,
         graph_size(by_class),
-        f"{len(both)} groups, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
+        f"{_groups(both)}, {count(int(row_of(both, ALL)['n']), 'job')} · {source}",
         _table(both, "Waits by class"),
     )
+
+
+def _groups(both: pd.DataFrame) -> str:
+    """How many groups there are, and that only some are drawn."""
+    hidden = len(both) - len(figures.frequent(both)) - int(both["group"].isin(figures.TOTALS).sum())
+    rest = f", {hidden:,} classes of fewer jobs in the table only" if hidden else ""
+    return f"{len(both):,} groups{rest}"
 
 
 def _span_of(data: Data) -> dict[str, str]:
@@ -206,7 +214,7 @@ def row_of(both: pd.DataFrame, group: str) -> pd.Series:
 
 
 def _sizes(row: pd.Series) -> str:
-    return f"n={row['n']}, of them {row['n_censored']} still waiting when last seen"
+    return f"n={row['n']:,}, of them {row['n_censored']:,} still waiting when last seen"
 
 
 def _source(data: Data, entry: Entry | None) -> str:
@@ -221,8 +229,8 @@ def _table(both: pd.DataFrame, caption: str) -> Any:
     compared = bool((both["sim_n"] > 0).any())
     columns = [
         Column("group", "Class"),
-        Column("n", "n", str, number=True),
-        Column("n_censored", "still waiting", str, number=True),
+        Column("n", "n", labels.number, number=True),
+        Column("n_censored", "still waiting", labels.number, number=True),
     ]
     for name, word in (("p90_s", "p90"), ("p50_s", "p50"), ("mean_s", "mean")):
         columns.append(Column(name, word, seconds, number=True, behind="n"))

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import pandas as pd
 
-from dashboard.data import Data, Window
+from dashboard.data import Data, Window, ending
 
 PAST = "this page shows a snapshot of the past, and a run is of the record up to now: open the latest to simulate"
 
@@ -63,8 +63,7 @@ def over(data: Data, choice: object) -> Data:
     chosen = parse_choice(choice)
     if chosen == USUAL:
         return data
-    until = data.coverage().until
-    return data.over(Window(until - CHOICES[chosen][1], until + pd.Timedelta(seconds=1)))
+    return data.over(ending(data.coverage().until, CHOICES[chosen][1]))
 
 
 def parse_span(query: Mapping[str, object]) -> Window | None:

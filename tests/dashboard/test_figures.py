@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dashboard import comparison, tables
-from dashboard.figures import pool, requirements, theme, waits
+from dashboard.figures import inventory, pool, requirements, theme, waits
 from dashboard.figures.theme import DRAWABLE, STATES, Scheme
 from sim.waits import survival
 from tests.dashboard import synthetic
@@ -193,3 +193,60 @@ def test_an_axis_of_durations_has_ticks_that_fit(low: float, high: float) -> Non
     assert start <= low < high <= end
     assert len([tick for tick in axis["tickvals"] if start <= tick <= end]) >= 2
     assert len(axis["ticktext"]) == len(axis["tickvals"])
+
+
+MANY = pd.DataFrame(
+    {
+        "site": [f"site {n}" for n in range(300)],
+        **{state: [0] * 300 for state in STATES},
+        "free": [n + 1 for n in range(300)],
+        "gpus": [n + 1 for n in range(300)],
+    }
+)
+
+
+def test_the_small_ones_of_many_rows_share_one_at_the_bottom() -> None:
+    figure = pool.devices(MANY, "site", "light", most=10)
+    names = [note.text for note in figure.layout.annotations]
+    assert names[0] == f"291 other sites: {sum(range(1, 292)):,} GPUs, {sum(range(1, 292)):,} free"
+    assert names[1:] == [f"site {n}" for n in range(291, 300)]
+    # A bar of 42,486 beside one of 300 would leave nothing to see.
+    assert list(figure.data[0].x) == [0, *range(292, 301)]
+    few = pool.devices(MANY.tail(11).assign(free=1, gpus=1), "site", "light", most=11)
+    assert [note.text for note in few.layout.annotations] == [f"site {n}" for n in range(289, 300)]
+
+
+def test_others_that_fit_the_axis_have_a_bar() -> None:
+    figure = pool.devices(
+        MANY.tail(11).assign(free=[1] * 8 + [9] * 3, gpus=[1] * 8 + [9] * 3), "site", "light", most=4
+    )
+    assert figure.layout.annotations[0].text == "8 other sites"
+    assert list(figure.data[0].x) == [8, 9, 9, 9]
+
+
+def test_of_many_classes_the_most_frequent_are_drawn() -> None:
+    summary = comparison.summarise(synthetic.jobs(), "ReqClass")
+    row = summary[summary["group"] == "any GPU"]
+    many = pd.concat([summary, *(row.assign(group=f"rare {n}", n=1) for n in range(100))], ignore_index=True)
+    figure = waits.by_class(tables.compare_waits(many, None), "light")
+    drawn = [note.text.partition(" <span")[0] for note in figure.layout.annotations]
+    assert len(drawn) == theme.MOST_ROWS + len(waits.TOTALS)
+    assert {str(group) for group in summary["group"]} <= set(drawn)
+
+
+def test_the_colours_of_the_heatmap_begin_at_no_free_gpu() -> None:
+    frame = pd.DataFrame(
+        {
+            "model": ["A40"] * 24,
+            "capability": 8.6,
+            "hour": range(24),
+            "free": np.linspace(117, 123, 24),
+            "gpus": 400.0,
+        }
+    )
+    cells = inventory.free_by_hour(frame, "light").data[0]
+    assert (cells.zmin, cells.zmax) == (0, 123.0)
+    models = pd.concat([frame.assign(model=f"m{n:03d}", gpus=float(n)) for n in range(100)])
+    rows = list(inventory.free_by_hour(models, "light").data[0].y)
+    assert rows[0] == "77 other models"
+    assert len(rows) == inventory.MOST_MODELS

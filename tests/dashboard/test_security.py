@@ -211,6 +211,30 @@ def test_what_is_no_call_is_refused_with_a_sentence(unguarded: FlaskClient, body
     assert b"expected a call of one of the page's callbacks" in answer.data
 
 
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"id": "freshness", "property": "style"},
+        [],
+        {},
+        {"id": {"type": "x"}, "property": "children"},
+    ],
+)
+@pytest.mark.parametrize("output", ["freshness.children", "..freshness.children...x.y..", "nobody.value"])
+def test_a_call_with_other_outputs_than_its_callbacks_is_refused_with_a_sentence(
+    unguarded: FlaskClient, output: str, outputs: Any
+) -> None:
+    inputs = [
+        {"id": "refresh", "property": "n_intervals", "value": 0},
+        {"id": "url", "property": "pathname", "value": "/"},
+        {"id": "url", "property": "search", "value": ""},
+    ]
+    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": []}
+    answer = unguarded.post("/_dash-update-component", json=body)
+    assert answer.status_code == 400, answer.get_data(as_text=True)[:300]
+    assert len(answer.get_data(as_text=True).splitlines()) == 1
+
+
 def test_a_request_of_many_megabytes_is_refused(unguarded: FlaskClient) -> None:
     answer = unguarded.post("/_dash-update-component", data=b"x" * 3_000_000, content_type="application/json")
     assert answer.status_code in {400, 413}
