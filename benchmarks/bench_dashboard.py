@@ -129,7 +129,7 @@ def asked() -> dict[str, tuple[str, list[dict[str, object]]]]:
         "waits, classes": ("waits-class.data", [{"waits_class": "waits-class"}]),
         "waits": (
             "waits-started-graph.figure",
-            [{"waits_class": group, "scheme": scheme} for group in ("GPU jobs", "all jobs") for scheme in SCHEMES],
+            [{"waits_class": group, "waits_done": "", "scheme": scheme} for group in ("GPU jobs", "all jobs") for scheme in SCHEMES],
         ),
         "inventory": (
             "inv-grid.rowData",

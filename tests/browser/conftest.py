@@ -38,7 +38,10 @@ def serving(store: Store, settings: Settings, *, workers: bool = True) -> Iterat
     runs = Runs(settings.runs, model="test")
     stop = threading.Event()
     worker = threading.Thread(target=work, args=(runs, execute), kwargs={"stop": stop})
-    app = create_app(Data(store, settings), settings, runs)
+    data = Data(store, settings)
+    app = create_app(data, settings, runs)
+    with suppress(PoolscopeError):  # of an empty store there is nothing to load
+        data.warm()
     server = make_server("127.0.0.1", 0, app.server, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     if workers:
