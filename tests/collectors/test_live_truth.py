@@ -38,7 +38,8 @@ class Seen:
         watching.start()
         try:
             self.jobs = self.act(pool)
-            time.sleep(3 * PERIOD_S)
+            done = len(self.rounds)
+            pool.wait_for(lambda: len(self.rounds) > done + 2, 120, "three looks at what came of it")
         finally:
             stop.set()
             watching.join()
@@ -63,6 +64,10 @@ class Seen:
     def look_after(self, seconds: float) -> pd.Timestamp:
         """The first round that began after this moment."""
         return min(one for one in self.rounds if one > at(seconds))
+
+    def look_before(self, seconds: float) -> pd.Timestamp:
+        """The last round that began before this moment."""
+        return max(one for one in self.rounds if one < at(seconds))
 
     def note(self, what: str, act: Callable[[], object]) -> None:
         began = time.time()
@@ -91,12 +96,12 @@ def at(seconds: float) -> pd.Timestamp:
 
 
 def test_sessions_are_what_the_script_did(seen: Seen) -> None:
-    """A departure and an arrival lie between the script's order and the first look after it was done (a second each)."""
+    """A departure and an arrival lie between the last look before the script's order and the first after it was done."""
     sessions = derived.sessions(seen.store).sort_values("arrived_at")
     moving = sessions[sessions["startd"].isin([seen.gone, seen.come])]
     left, come = (dict(row) for row in moving.to_dict("records"))
     began, ended = seen.moved["quit"]
-    assert at(began) - seen.slack <= left["left_at"] <= seen.look_after(ended)
+    assert seen.look_before(began) <= left["left_at"] <= seen.look_after(ended)
     assert (left["began"], left["ended"] == "open") == ("before", False)
     began, ended = seen.moved["add"]
     assert at(began) - seen.slack <= come["arrived_at"] <= seen.look_after(ended)
