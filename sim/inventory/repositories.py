@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from sim.classads.ads import parse_one
@@ -73,14 +74,15 @@ def image_uses(containers: pd.DataFrame) -> pd.Series:
 
 def _frame(slots: pd.DataFrame, name: str, told: Callable[[View], list[dict[str, object]]]) -> pd.DataFrame:
     """A frame with what each ad tells; an ad that many slots and snapshots share is read once."""
-    parts = []
     whole = slots[slots["slot_type"] != "dynamic"]
-    for text, same in whole.groupby("ad", sort=False):
-        rows = told(View(parse_one(str(text))))
-        if rows:
-            keys = same[["snapshot", "seen_at", "name", "machine", "site"]]
-            parts.append(keys.merge(pd.DataFrame(rows), how="cross"))
-    return conform(pd.concat(parts, ignore_index=True), name) if parts else empty(name)
+    rows = {text: told(View(parse_one(str(text)))) for text in whole["ad"].unique()}
+    of_each = [rows[text] for text in whole["ad"]]
+    values = pd.DataFrame([row for found in of_each for row in found])
+    if values.empty:
+        return empty(name)
+    keys = whole[["snapshot", "seen_at", "name", "machine", "site"]]
+    repeated = keys.iloc[np.repeat(np.arange(len(keys)), [len(found) for found in of_each])]
+    return conform(pd.concat([repeated.reset_index(drop=True), values], axis="columns"), name)
 
 
 def _containers(ad: View) -> list[dict[str, object]]:
