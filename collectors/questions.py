@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from collections import Counter
@@ -104,6 +105,18 @@ def slots(
     demand |= {name.lower() for name in extra}
     memory = _memory(address, part)
     reading = _Reading(at, snapshot)
+    # what is made here lives on; to look through it for cycles costs as much as making it
+    gc.disable()
+    try:
+        return _read(reading, address, part, memory, demand)
+    finally:
+        gc.enable()
+
+
+def _read(
+    reading: _Reading, address: Address, part: Part, memory: Memory, demand: frozenset[str]
+) -> tuple[Framed, Framed]:
+    """All attributes where the last whole reading is an hour old, else those that change."""
     if time.monotonic() - memory.read_at > WHOLE_S:
         memory = Memory()
         memory.learn(map(reading.add, reading.columns(_ask(address, part))), time.monotonic(), demand)

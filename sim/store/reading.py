@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim.attempts import ordered, reconciled
-from sim.errors import StoreError
+from sim.errors import InputError, StoreError
 from sim.schema import DTYPES, conform, describe, empty
 from sim.store.files import VanishedError, footer_of, identity, note_broken, source
 
@@ -29,6 +29,7 @@ TIMES = {
     "priorities": "seen_at", "settings": "seen_at", "imports": "seen_at", "submitters": "seen_at", "repositories": "seen_at",
 }  # fmt: skip
 LEFT = ("completed", "removed")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # s3://bucket, which a path shortens to s3:/bucket
 _TRIES = 20  # a reader looks again when compaction took a file away under its hands
 
 Answer = TypeVar("Answer")
@@ -55,13 +56,17 @@ class Record(NamedTuple):
 
 
 class Reader:
-    """A store's folder, to be read; it needn't be there.
+    """A store's folder, to be read; it needn't be there. InputError for the address of an object store.
 
     `problems` lists files and rows that were skipped because they can't be read.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        if _ADDRESS.match(str(path)):
+            raise InputError(
+                f"{path}: a store is a folder, local or shared; object stores aren't read or written"
+            )
         self.problems: list[str] = []
         self._days: dict[str, tuple[tuple[str, int, int], tuple[Record, ...]]] = {}
 

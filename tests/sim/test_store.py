@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sim.store.files
-from sim.errors import FrameError, StoreError
+from sim.errors import FrameError, InputError, StoreError
 from sim.schema import conform, describe, empty
 from sim.store import Snapshot, Store, snapshot_id
 
@@ -92,6 +92,12 @@ class TestWhatIsKept:
         assert store.jobs().empty
         assert store.query("SELECT count(*) AS n FROM devices")["n"].tolist() == [0]
         assert not store.path.exists()
+
+    @pytest.mark.parametrize("path", ["s3://bucket/pool", Path("gs://bucket/pool"), "abfs://pool@account/x"])
+    def test_an_object_store_is_refused(self, path: Path | str) -> None:
+        """A folder called s3: would be made otherwise."""
+        with pytest.raises(InputError, match="object stores"):
+            Store(path)
 
     def test_filters(self, store: Store) -> None:
         for place in range(4):
