@@ -170,8 +170,9 @@ HEAD = """# Validation: replays of recorded real pools
 Written by `python -m benchmarks.validate`; {when}, model {model}, {seeds} seeds for each pool. Every recording is of real
 HTCondor daemons with simulated GPUs and jobs that sleep. The simulation reads submission times, asked run times, hosts'
 lifetimes, the daemons' configuration, and when the negotiator last began a cycle and the access point last counted its jobs
-before the first submission; starts, waits and evictions are only what it is compared with. No constant was fitted to these waits. The rules were held against the daemons'
-logs of all of these pools, so a pool of another make may be farther off.
+before the first submission; starts, waits and evictions are only what it is compared with. No constant was fitted to these waits. The rules were held against the
+logs of recording-w1 and of earlier recordings of the four shapes; the recordings of the shapes judged here were made
+afterwards and decided nothing.
 
 - *score*: mean absolute relative error of the mean waits of all jobs, GPU jobs, each submitter and each class (20 jobs and more)
   against the mean of the real runs; *worst class* is the largest of the classes' errors.
