@@ -110,3 +110,8 @@ def test_expressions_that_read_each_other() -> None:
     ad["Memory"] = 3
     told = columns([ad])
     assert (told.numbers("Cpus")[0], pd.isna(told.numbers("SlotWeight")[0])) == (6.0, True)
+
+
+def test_more_names_than_a_short_number_tells_apart() -> None:
+    told = columns([parse_one("[ " + "; ".join(f"N{number} = {number}" for number in range(40_000)) + " ]")])
+    assert [told.numbers(name)[0] for name in ("n0", "n32768", "n39999")] == [0, 32768, 39999]
