@@ -412,7 +412,8 @@ class Data:
         found = self._snapshots()
         if found.empty and self.window is not None:
             raise StoreError(
-                f"no snapshot from {self.window.since:%Y-%m-%d %H:%M} to {self.window.until:%Y-%m-%d %H:%M} UTC"
+                f"no snapshot from {self.window.since:%Y-%m-%d %H:%M} to {self.window.until:%Y-%m-%d %H:%M} UTC; "
+                f"the newest in the store is of {self.base.coverage().until:%Y-%m-%d %H:%M} UTC"
             )
         if found.empty:
             raise StoreError(

@@ -56,7 +56,7 @@ def strategies(table: pd.DataFrame, scheme: Scheme) -> go.Figure:
     values = rows[[column for column, _, _ in MARKS]].to_numpy(dtype=float)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 600.0)
-    figure.update_xaxes(**theme.duration_axis(low, high, "duration (logarithmic; below 1 s drawn at 1 s)"))
+    figure.update_xaxes(**theme.duration_axis(low, high, "duration (log scale; below 1 s drawn at 1 s)"))
     theme.name_rows(figure, names, scheme)
     return figure
 

@@ -153,7 +153,7 @@ def _ladder_waits(figure: go.Figure, rows: pd.DataFrame, scheme: Scheme) -> None
             hovertemplate=f"%{{customdata[0]}}<br>{name} wait: <b>%{{customdata[1]}}</b>"
             "<br>n=%{customdata[2]}, %{customdata[3]} never started<extra></extra>",
         )  # fmt: skip
-    axis = theme.duration_axis(min(ends), max(ends), "simulated wait (s, log)", most=4)
+    axis = theme.duration_axis(min(ends), max(ends), "simulated wait (log scale)", most=4)
     figure.update_layout(xaxis_domain=[0, 0.46], xaxis2={**axis, "domain": [0.54, 1], "anchor": "y"})
 
 

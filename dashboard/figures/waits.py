@@ -76,7 +76,7 @@ def started(curves: Mapping[str, pd.DataFrame], scheme: Scheme) -> go.Figure:
         )
     shortest = min((float(c["wait_s"].clip(lower=1.0).min()) for c in curves.values() if len(c)), default=1.0)
     figure.update_xaxes(
-        **theme.duration_axis(shortest, longest, "first wait (s, logarithmic)"), unifiedhovertitle_text=" "
+        **theme.duration_axis(shortest, longest, "first wait (log scale)"), unifiedhovertitle_text=" "
     )
     figure.update_yaxes(title_text="jobs started (%)", range=[0, 103], tickvals=[0, 25, 50, 75, 100])
     return figure
@@ -133,7 +133,7 @@ def by_class(table: pd.DataFrame, scheme: Scheme, *, name: str = OBSERVED) -> go
     )
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 600.0)
-    figure.update_xaxes(**theme.duration_axis(low, high, "first wait (s, logarithmic)"))
+    figure.update_xaxes(**theme.duration_axis(low, high, "first wait (log scale)"))
     names = [
         f"{theme.literal(str(row['group']), width=40)} <span style='color:{colours.muted}'>n={row['n']:,}</span>"
         for row in rows.to_dict("records")

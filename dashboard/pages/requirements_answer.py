@@ -95,7 +95,7 @@ def show_answer(data: Data, runs: Runs, question: Question, done: str, scheme: S
     )
     told = f"{question.ladder}: {_drawn(len(rungs), 'rung')}" if len(rungs) else _no_ladder(question)
     return Shown(
-        verdict(answer, question, data, waits),
+        verdict(answer, question, data),
         {},
         wait_numbers(summary),
         by_clause,
@@ -135,13 +135,14 @@ def _no_ladder(question: Question) -> str:
     return f"{question.ladder}: no ladder, as the pool has only one value of it or the job asks for no GPU"
 
 
-def verdict(answer: Answer, question: Question, data: Data, waits: pd.DataFrame | None = None) -> Any:
+def verdict(answer: Answer, question: Question, data: Data) -> Any:
     """The verdict with its sentence, the counts, and what to write instead."""
     word, meaning, kind = VERDICTS.get(answer.verdict, (answer.verdict.capitalize(), "", "wait"))
     head = html.Div(
         [
             html.Div([html.Span(word, className=f"verdict-word verdict-{kind}"), html.Span(meaning)]),
             html.P(answer.sentence, className="verdict-sentence"),
+            *_states(answer),
             *_ahead(answer),
             html.P(
                 [
@@ -171,7 +172,6 @@ def verdict(answer: Answer, question: Question, data: Data, waits: pd.DataFrame 
         *told(data, question.expression),
         *_lints(answer),
         *_rewrites(answer),
-        *_ladders(answer, waits),
     ]
 
 
@@ -212,24 +212,10 @@ def _rewrites(answer: Answer) -> list[Any]:
     return shown
 
 
-def _ladders(answer: Answer, waits: pd.DataFrame | None) -> list[Any]:
-    """The ladders beside that of capability, and what is with the GPUs that match, folded away."""
-    names = [name for name in answer.ladders if name != "capability"]
-    if not names:
-        return []
-    tables: list[Any] = []
-    for name in names:
-        tables += [
-            html.H2(f"Ladder: {name}", className="card-title"),
-            *_ladder_rows(ladder_table(answer, waits, name), f"Ladder: {name}"),
-        ]
-    states = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in answer.states.items() if count)
-    told = [html.P(f"GPUs: {states}", className="caption")] if states else []
-    fold = html.Details(
-        [html.Summary("More ladders: " + ", ".join(names)), *told, html.Div(tables, className="table-fold")],
-        className="twin",
-    )
-    return [dmc.Card(fold, withBorder=True, className="card")]
+def _states(answer: Answer) -> list[Any]:
+    """In which states the matching GPUs are."""
+    states = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in answer.states.items() if n)
+    return [html.P(f"GPUs: {states}", className="caption")] if states else []
 
 
 def _lints(answer: Answer) -> list[Any]:
@@ -294,7 +280,7 @@ def _clause_rows(frame: pd.DataFrame) -> Any:
     return table(frame, columns, caption="What each clause costs")
 
 
-def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict") -> Any:
+def _ladder_rows(frame: pd.DataFrame) -> Any:
     rows = frame.assign(
         step=[step(lost, left) for lost, left in zip(frame["lost"], frame["gpus"], strict=True)]
     )
@@ -319,7 +305,7 @@ def _ladder_rows(frame: pd.DataFrame, caption: str = "Rungs from loose to strict
         Column("seen", "seen in the window", _text, number=True),
         Column("share", "share", percent, number=True),
     ]
-    return table(rows, columns, caption=caption)
+    return table(rows, columns, caption="Rungs from loose to strict")
 
 
 def _model_rows(frame: pd.DataFrame) -> Any:

@@ -107,19 +107,19 @@ def _files(data: Data, place: Path, status: Status, order: Order) -> Report | No
     status.headline, status.numbers, status.stamp = report.headline, report.numbers, stamp
     status.made_at = datetime.now(UTC).isoformat(timespec="seconds")
     stem = _stem(order.period)
-    page = html.render(report, link=_live(order))
-    made: list[str] = []
+    parts: dict[str, str] = {}
     if "csv" in missing:
-        for name, content in text.csv(report).items():
-            write(place / f"{stem}-{name}.csv", content.encode())
-            made.append(f"{stem}-{name}.csv")
+        parts |= {f"{stem}-{name}.csv": content for name, content in text.csv(report).items()}
     if "md" in missing:
-        write(place / f"{stem}.md", text.markdown(report).encode())
-        made.append(f"{stem}.md")
+        parts[f"{stem}.md"] = text.markdown(report)
     if "html" in missing or "pdf" in missing:
-        write(place / f"{stem}.html", page.encode())
-        made.append(f"{stem}.html")
-    status.files = sorted({*status.files, *made})
+        parts[f"{stem}.html"] = html.render(report, link=_live(order))
+    for (
+        name,
+        content,
+    ) in parts.items():  # each is told as soon as it is there: the disk may be full with the next
+        write(place / name, content.encode())
+        status.files = sorted({*status.files, name})
     if "pdf" in missing:
         chromium.print_pdf(place / f"{stem}.html", place / f"{stem}.pdf")
         status.files = sorted({*status.files, f"{stem}.pdf"})

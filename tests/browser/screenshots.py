@@ -142,7 +142,7 @@ def scenarios(seen: Watched) -> None:
         page.get_by_role("button", name=button).click()
         expect(file).to_have_value(re.compile(written))
         page.get_by_role("button", name="Run this scenario").click()
-        expect(page.locator("#sc-runs")).to_contain_text(name)
+        expect(page.locator("#sc-runs")).to_contain_text(name, timeout=60_000)
         page.get_by_role("button", name="Start from the base").click()
         expect(file).to_have_value(re.compile("title: as it is"))
     expect(page.locator("#sc-differences-table")).to_contain_text("twice the jobs", timeout=300_000)

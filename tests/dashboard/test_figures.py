@@ -84,8 +84,8 @@ def test_a_figure_is_light(name: str, made: dict[str, Callable[[Scheme], Any]]) 
     [
         ("models", "GPUs", None),
         ("supply", "time (UTC)", "GPUs"),
-        ("started", "first wait (s, logarithmic)", "jobs started (%)"),
-        ("classes", "first wait (s, logarithmic)", None),
+        ("started", "first wait (log scale)", "jobs started (%)"),
+        ("classes", "first wait (log scale)", None),
         ("clauses", "GPUs", None),
     ],
 )

@@ -22,7 +22,7 @@ from pypdf import PdfReader
 from dashboard import tables
 from dashboard.data import Data
 from dashboard.reports import html, text
-from dashboard.reports.archive import Archive, Status
+from dashboard.reports.archive import Archive, Status, write
 from dashboard.reports.contents import compose
 from dashboard.reports.document import Report
 from dashboard.reports.facts import gather
@@ -32,7 +32,7 @@ from dashboard.reports.make import Order, make
 from dashboard.reports.period import Period, choose
 from dashboard.settings import Settings
 from dashboard.tables import GPU
-from sim.errors import InputError, PoolscopeError, SourceError
+from sim.errors import InputError, PoolscopeError, SourceError, StoreError
 from sim.store import Snapshot, Store
 from tests import needs
 from tests.dashboard import mailbox, weeks
@@ -461,7 +461,10 @@ def test_a_period_without_data_says_so(data: Data, box: Mailbox, server: Server,
         operator="root@example.org",
     )
     for _ in range(2):
-        with pytest.raises(PoolscopeError, match="no snapshot from 2026-08-31"):
+        with pytest.raises(
+            PoolscopeError,
+            match=r"no snapshot from 2026-08-31 .*; the newest in the store is of 2026-11-22 22:00",
+        ):
             make(data, Archive(tmp_path), order)
     status = Archive(tmp_path).status(order.period)
     assert (status.state, status.files) == ("failed", [])
@@ -482,6 +485,28 @@ def test_half_a_week_says_how_much(store: Store, tmp_path: Path) -> None:
     assert "The collector covers 43 % of the window" in words
     assert "No job was submitted in the window" in words
     assert made.headline.startswith("no GPU jobs")
+
+
+def test_stale_data_is_no_report_of_today(store: Store, tmp_path: Path) -> None:
+    """Of a collector that stopped days ago: the period that has ended since has no report, and it says until when there are data."""
+    done = run(
+        "report",
+        "--period",
+        "day",
+        "--data",
+        str(store.path),
+        "--of",
+        "2026-11-25",
+        "--out",
+        str(tmp_path),
+        state=tmp_path,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    told = "no snapshot from 2026-11-25 00:00 to 2026-11-26 00:00 UTC; the newest in the store is of 2026-11-22 22:00 UTC"
+    assert done.stderr.splitlines()[-1] == f"poolscope: {told}"
+    status = Archive(tmp_path).status(Period("day", pd.Timestamp("2026-11-25", tz="UTC")))
+    assert (status.state, status.error, status.files) == ("failed", told, [])
 
 
 def test_without_chromium_the_rest_is_there(store: Store, tmp_path: Path) -> None:
@@ -509,6 +534,21 @@ def test_a_full_disk_leaves_no_half_file(store: Store, tmp_path: Path) -> None:
     place = Archive(tmp_path / "out").place(SECOND)
     assert [path.name for path in place.iterdir() if path.name not in {".lock", "status.json"}] == []
     assert Archive(tmp_path / "out").status(SECOND).state == "failed"
+
+
+def test_a_disk_that_fills_between_two_files_tells_which_is_there(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix == ".html":
+            raise StoreError(f"{path}: can't write (No space left on device)")
+        write(path, content)
+
+    monkeypatch.setattr("dashboard.reports.make.write", full)
+    with pytest.raises(StoreError, match="No space left"):
+        make(data, Archive(tmp_path), Order(SECOND, formats=("md", "html")))
+    status = Archive(tmp_path).status(SECOND)
+    assert (status.state, status.files) == ("partial", ["poolscope-week-2026-W47.md"])
 
 
 def test_a_folder_that_cannot_be_written_is_told(data: Data, tmp_path: Path) -> None:
