@@ -137,7 +137,9 @@ def supply(frame: pd.DataFrame, scheme: Scheme, *, height: int = 300) -> go.Figu
                 hovertemplate="%{y:.4~g}",
             )
             named.add(state)
-    figure.update_xaxes(title_text="time (UTC)", showgrid=False, hoverformat="%-d %b %H:%M:%S", nticks=7)
+    figure.update_xaxes(
+        title_text="time (UTC)", showgrid=False, hoverformat="%-d %b %H:%M:%S", nticks=7, tickangle=0
+    )
     figure.update_yaxes(
         title_text="GPUs", rangemode="tozero", nticks=6, tickformat=",~g", ticklabelstandoff=4
     )
