@@ -19,6 +19,7 @@ import pandas as pd
 
 from collectors.recording import load_recording
 from sim.comparison import Measures, measure_waits
+from sim.course import NEAR
 from sim.engine.run import Plan, Recording, Run
 from sim.replication import Task, replicate
 from sim.scenario import parse
@@ -33,12 +34,13 @@ MEASURES = ("mean_s", "p50_s", "p90_s")
 
 
 class Told(NamedTuple):
-    """What is kept of a run: waits by group, all waits, evictions, how attempts began."""
+    """What is kept of a run: waits by group, all waits, evictions, how attempts began, real priorities over time."""
 
     waits: Measures
     all: np.ndarray
     evictions: int
     origins: dict[str, int]
+    priorities: pd.DataFrame
 
 
 class Scores(NamedTuple):
@@ -55,6 +57,7 @@ class Scores(NamedTuple):
     inside: float
     evictions: tuple[float, float]
     between: float
+    priorities: tuple[dict[str, float], dict[str, float]]
     load: str
     version: str
 
@@ -81,6 +84,7 @@ def told(plan: Plan, run: Run) -> Told:
         waits["wait_s"].to_numpy(),
         run.evictions,
         {str(name): int(count) for name, count in run.attempts["origin"].value_counts().items()},
+        course(run.priorities, "at", plan.start),
     )
 
 
@@ -91,7 +95,43 @@ def real(folder: Path, record: Recording) -> Told:
         first_waits(jobs)["wait_s"].to_numpy(),
         int(record.attempts["outcome"].isin(["evicted", "lost"]).sum()),
         {},
+        course(
+            record.priorities[~record.priorities["is_group"].astype(bool)],
+            "seen_at",
+            record.jobs["submitted_at"].min().timestamp(),
+        ),
     )
+
+
+def course(priorities: pd.DataFrame, column: str, start: float) -> pd.DataFrame:
+    """Real priorities by submitter and time since `start`, which is the first submission [s]."""
+    after = (priorities[column] - pd.Timestamp(start, unit="s", tz="UTC")).dt.total_seconds()
+    told = priorities[["submitter", "real_priority"]].assign(after_s=after)
+    return told[told["after_s"] >= 0].dropna().sort_values("after_s")
+
+
+def near(told: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+    """By submitter, the share of a real run's moments [1] at which a priority is within 10 % of the real one."""
+    both = pd.merge_asof(
+        truth, told, on="after_s", by="submitter", direction="nearest", tolerance=30, suffixes=("", "_told")
+    ).dropna()
+    within = (both["real_priority_told"] - both["real_priority"]).abs() <= NEAR * both["real_priority"]
+    return {str(name): float(share) for name, share in within.groupby(both["submitter"]).mean().items()}
+
+
+def follow(found: list[tuple[Task, Told]], truths: list[Told]) -> tuple[dict[str, float], dict[str, float]]:
+    """How long priorities stay near the real ones: those of the simulated runs' mean, and those of another real run."""
+    simulated, others = [], []
+    for place, truth in enumerate(truths):
+        mine = pd.concat([one.priorities for task, one in found if task.plan == place])
+        mean = mine.groupby(["submitter", "after_s"])["real_priority"].mean().reset_index()
+        simulated.append(near(mean.sort_values("after_s"), truth.priorities))
+        others += [near(other.priorities, truth.priorities) for other in truths if other is not truth]
+    return _mean(simulated), _mean(others)
+
+
+def _mean(shares: list[dict[str, float]]) -> dict[str, float]:
+    return {str(name): float(share) for name, share in pd.DataFrame(shares).mean().items()}
 
 
 def error(
@@ -115,7 +155,8 @@ def judge(name: str, folders: list[Path], seeds: int) -> Scores:
     plans = [partial(plan_of, folder) for folder in folders]
     each = -(-seeds // len(folders))
     tasks = [Task(place, 1 + number) for place in range(len(folders)) for number in range(each)]
-    found = [result for _, result in replicate(plans, tasks, told)]
+    runs = list(replicate(plans, tasks, told))
+    found = [result for _, result in runs]
     truth = means([one.waits for one in truths])
     simulated = means([one.waits for one in found])
     wrong = error(simulated, truth)
@@ -151,6 +192,7 @@ def judge(name: str, folders: list[Path], seeds: int) -> Scores:
         float(np.mean(inside)),
         (float(np.mean([one.evictions for one in truths])), float(np.mean([one.evictions for one in found]))),
         float(np.mean(pairs)) if pairs else float("nan"),
+        follow(runs, truths),
         ", ".join(load for load in loads if load) or "–",
         version[1] if version else "–",
     )
@@ -161,8 +203,15 @@ def row(score: Scores) -> str:
     return (
         f"| {score.name} | {score.version} | {score.runs} | {score.jobs} | {score.mean_s:.0f} | **{score.score:.3f}** | "
         f"{score.worst[1]:.2f} ({score.worst[0]}) | {score.all_jobs:+.1%} | {score.distance:.3f} | {score.inside:.0%} | "
-        f"{real_evictions:.1f} / {evictions:.1f} | {score.between:.2f} | {score.load} |"
+        f"{real_evictions:.1f} / {evictions:.1f} | {score.between:.2f} | {lowest(score.priorities[0])} / {lowest(score.priorities[1])} | {score.load} |"
     )
+
+
+def lowest(shares: dict[str, float]) -> str:
+    """The mean over submitters, and the lowest of them."""
+    if not shares:
+        return "–"
+    return f"{np.mean(list(shares.values())):.0%} ({min(shares.values()):.0%})"
 
 
 HEAD = """# Validation: replays of recorded real pools
@@ -170,9 +219,9 @@ HEAD = """# Validation: replays of recorded real pools
 Written by `python -m benchmarks.validate`; {when}, model {model}, {seeds} seeds for each pool. Every recording is of real
 HTCondor daemons with simulated GPUs and jobs that sleep. The simulation reads submission times, asked run times, hosts'
 lifetimes, the daemons' configuration, and when the negotiator last began a cycle and the access point last counted its jobs
-before the first submission; starts, waits and evictions are only what it is compared with. No constant was fitted to these waits. The rules were held against the
-logs of recording-w1 and of earlier recordings of the four shapes; the recordings of the shapes judged here were made
-afterwards and decided nothing.
+before the first submission; starts, waits and evictions are only what it is compared with. No constant was fitted to these
+waits. The rules were held against the logs of recording-w1 and of earlier recordings of the four shapes; the recordings of
+the shapes judged here were made afterwards and decided nothing.
 
 - *score*: mean absolute relative error of the mean waits of all jobs, GPU jobs, each submitter and each class (20 jobs and more)
   against the mean of the real runs; *worst class* is the largest of the classes' errors.
@@ -180,10 +229,12 @@ afterwards and decided nothing.
 - *inside*: how many of the real means, medians and 90 % quantiles lie in the 5-95 % band over seeds.
 - *between runs*: the same score of one real run against another. Runs recorded side by side share the load of the machine, so
   they may be closer to each other than to any model.
+- *priorities*: the share of the run in which a submitter's priority is within 10 % of the real one, mean over submitters and the
+  lowest of them: of the simulated runs' mean / of another real run.
 - *load*: the recording machine's mean load over its two cores, where it was noted; other work ran beside the recordings.
 
-| pool | HTCondor | runs | jobs | real mean wait, s | score | worst class | all jobs | distance | inside | evictions real / simulated | between runs | load |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| pool | HTCondor | runs | jobs | real mean wait, s | score | worst class | all jobs | distance | inside | evictions real / simulated | between runs | priorities | load |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 FOOT = """
