@@ -62,7 +62,6 @@ def fill(path: Path, *, rounds: int = ROUNDS_A_DAY, days: int = DAYS, slots: int
             for frame in ("slots", "devices"):
                 frames[frame] = store.read(frame, snapshot=last).assign(snapshot=name, seen_at=taken_at)
         store.append(Snapshot(name, taken_at.to_pydatetime(), frames))
-        store.compact(f"{taken_at:%Y-%m-%d}")
     return store
 
 

@@ -39,7 +39,8 @@ def ad(place: int) -> str:
         f' SlotType = "Partitionable"; State = "Unclaimed"; Activity = "Idle"; Cpus = {8 + place % 4}; TotalSlotCpus = 16;'
         f" Memory = {32000 + place % 7}; TotalSlotMemory = 64000; Disk = {90000000 + place}; TotalSlotDisk = 99000000;"
         f' GLIDEIN_Site = "Site{place % 23}"; GLIDEIN_ResourceName = "R{place % 40}"; AssignedGPUs = "GPU-{place:08x}";'
-        f" GPUs = 1; TotalSlotGPUs = 1; DaemonStartTime = {1772000000 + place}; GLIDEIN_ToDie = {1773000000 + place};"
+        f" GPUs = 1; TotalSlotGPUs = 1; GPUs_Capability = {capability}; GPUs_GlobalMemoryMb = {memory};"
+        f" DaemonStartTime = {1772000000 + place}; GLIDEIN_ToDie = {1773000000 + place};"
         f" Start = time() < GLIDEIN_ToDie; Requirements = Start; HasSingularity = true; HAS_CVMFS_oasis_opensciencegrid_org = true;"
         f' GPUs_GPU_{place:08x} = [ Id = "GPU-{place:08x}"; DeviceName = "NVIDIA {model}"; Capability = {capability};'
         f' GlobalMemoryMb = {memory}; DeviceUuid = "{place:032x}" ]; AvailableGPUs = {{ GPUs_GPU_{place:08x} }} ]'

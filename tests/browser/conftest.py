@@ -123,8 +123,8 @@ def sample_site(sample_place: Place) -> str:
 @pytest.fixture(scope="session")
 def large_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard over 2,000 slots and a month."""
-    # As many days as the budgets are of, though with a snapshot an hour; `benchmarks.bench_dashboard` has all of them.
-    store = bench_dashboard.fill(tmp_path_factory.mktemp("large"), rounds=24)
+    # As many days as the budgets are of, though with four snapshots a day; `benchmarks.bench_dashboard` has all of them.
+    store = bench_dashboard.fill(tmp_path_factory.mktemp("large"), rounds=4)
     folder = tmp_path_factory.mktemp("large-state")
     settings = Settings(
         runs=folder / "runs", class_by="ReqClass", source=str(store.path), reports=folder / "reports"
