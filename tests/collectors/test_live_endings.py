@@ -54,6 +54,7 @@ class Endings(Seen):
         evicted = submit("evicted", quits.machine, 600)
         long_ones = [held, removed, lost, evicted]
         pool.wait_for(lambda: len(pool.executing(long_ones)) == 4, 60, "four run")
+        pool.wait_for(lambda: len(self.rounds) > 2, 60, "the collector has looked more than twice")
         self.note("kill", lambda: pool.remove_host(killed.name, "kill"))
         self.note("quit", lambda: pool.remove_host(quits.name, "quit"))
         pool.tool("condor_hold", str(held))
