@@ -122,7 +122,7 @@ class TestAgainstTools:
         """All columns but those that count the time; tried again where the pool moved in between."""
         daemons = Daemons(busy.address)
         different: list[str] = []
-        for _ in range(5):
+        for _ in range(20):
             live = {**PoolSource(daemons).read(now()).frames, **ScheddSource(daemons).read(now()).frames}
             (tmp_path / "status").write_text(busy.tool("condor_status", form))
             (tmp_path / "queue").write_text(busy.tool("condor_q", "-allusers", form))
@@ -259,4 +259,7 @@ def _differences(first: Mapping[str, pd.DataFrame], second: Mapping[str, pd.Data
                 for frame in (left, right)
             )
         found += [f"{name}.{column}" for column in left if not left[column].equals(right[column])]
+        if f"{name}.ad" in found:
+            for a, b in zip(left["ad"], right["ad"], strict=True):
+                found += sorted(set(a.split(";")) ^ set(b.split(";")))
     return found
