@@ -168,6 +168,7 @@ def test_jobs_of_a_killed_machine_come_back_after_the_lease() -> None:
 
 def test_a_submission_brings_the_cycle_forward() -> None:
     """RESCHEDULE: with interval 60 and delay 20 cycles run every 20 s while jobs arrive (real-pool facts §7.2)."""
+    # no claim is used again: these jobs end as the next are submitted, and would leave nothing to negotiate
     made = Made(claim_worklife=0).machine("m", slot_text(cpus=64))
     for second in range(0, 600, 5):
         made.jobs("a", 1, at=second, run=5)
