@@ -170,11 +170,10 @@ class Kept:
         pool.wait_for(
             lambda: sum(slot["State"] == "Claimed" for slot in pool.slots("DynamicSlot")) >= 2, 30, "seen"
         )
-        accounting = pool.tool("condor_status", "-any", "-constraint", 'MyType == "Accounting"', "-long")
-        self.accounted = {str(ad["Name"]) for ad in ads(accounting)}
         for _ in range(3):
-            before = self.slots_now(pool)
+            before, accounted = self.slots_now(pool), self.accounted_now(pool)
             self.ended = poolscope("collect", "--pool", pool.address, "--data", str(store), "--json")
+            self.accounted = accounted & self.accounted_now(pool)
             if before == self.slots_now(pool):
                 break
         self.slots = before
@@ -182,6 +181,16 @@ class Kept:
         self.history = ads(pool.tool("condor_history", "-long"))
         self.answer: dict[str, Any] = json.loads(self.ended.stdout)
         self.store = Store(store)
+
+    @staticmethod
+    def accounted_now(pool: Pool) -> set[str]:
+        """Whom the accounting ads that the collector still has name."""
+        return {
+            str(ad["Name"])
+            for ad in ads(
+                pool.tool("condor_status", "-any", "-constraint", 'MyType == "Accounting"', "-long")
+            )
+        }
 
     @staticmethod
     def slots_now(pool: Pool) -> dict[str, dict[str, str]]:
@@ -314,7 +323,7 @@ class TestRealPool:
         people = people[~people["is_group"]].set_index("submitter")
         found = people["factor"].to_dict()
         # a negotiator that is too busy to be asked is read from its accounting ads, and they fall silent, and out of the
-        # collector, for submitters without use: whom an ad named just before, the frame has
+        # collector, for submitters without use: whom an ad named just before and just after, the frame has
         assert kept.accounted & set(true)
         assert kept.accounted & set(true) <= set(found)
         assert found == pytest.approx({name: true[str(name)] for name in found})
