@@ -153,13 +153,13 @@ class _Reading:
 
     def add(self, columns: Columns) -> Columns:
         """Make rows of these ads; gives them back."""
-        self._slots.add(columns)
+        self._slots.add(columns, seen_at=self._at, snapshot=self._snapshot)
         self._devices.add(columns)
         return columns
 
     def framed(self) -> tuple[Framed, Framed]:
         """The frames slots and devices."""
-        frame, rejects = self._slots.framed(self._at, self._snapshot)
+        frame, rejects = self._slots.framed()
         return Framed(frame, rejects + self._unread), self._devices.framed(self._snapshot)
 
 

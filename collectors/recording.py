@@ -27,7 +27,7 @@ from collectors.origins import count_origins
 from sim.classads.ads import ad_of_json, number_of, read_ads, read_text
 from sim.engine.run import Lifetime, Recording
 from sim.errors import InputError
-from sim.inventory import attempts_frame, jobs_frame, priorities_frame, slots_frame
+from sim.inventory import SlotRows, attempts_frame, columns_of, jobs_frame, priorities_frame
 from sim.policy import MACROS, NAMED
 from sim.schema import conform, describe, empty
 
@@ -114,15 +114,14 @@ def _moment(seconds: float) -> pd.Timestamp:
 
 def _slots(folder: Path) -> pd.DataFrame:
     path = _needed(folder, "startd_ads.jsonl")
-    parts = []
+    rows = SlotRows()
     for number, record in enumerate(_json_lines(path)):
         if not isinstance(record.get("t"), int | float) or not isinstance(record.get("ads"), list):
             raise InputError(f"{path}, line {number + 1}: expected t (Unix seconds) and ads (a list)")
-        at = _moment(record["t"])
         # whole machines only: dynamic slots are what the simulation itself makes
         ads = [ad_of_json(ad) for ad in record["ads"] if ad.get("SlotType") != "Dynamic"]
-        parts.append(slots_frame(ads, seen_at=at, snapshot=f"{number:06d}").frame)
-    frame = pd.concat(parts, ignore_index=True) if parts else empty("slots")
+        rows.add(columns_of(ads)[0], seen_at=_moment(record["t"]), snapshot=f"{number:06d}")
+    frame = rows.framed().frame
     if frame.empty:
         raise InputError(f"{path}: no slot ad in it")
     return frame

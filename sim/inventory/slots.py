@@ -31,33 +31,36 @@ def slots_frame(ads: Slots, *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
     """Give a row per slot ad; data slots (25.11 and later) are no capacity and are left out."""
     columns, rejects = columns_of(ads)
     found = SlotRows()
-    found.add(columns)
-    frame, reasons = found.framed(seen_at, snapshot)
+    found.add(columns, seen_at=seen_at, snapshot=snapshot)
+    frame, reasons = found.framed()
     return Framed(frame, rejects + reasons)
 
 
 class SlotRows:
-    """The rows of slots that are told of a part at a time."""
+    """The rows of slots that are told of a part at a time, of one snapshot or of several."""
 
     def __init__(self) -> None:
         self._parts: list[dict[str, Any]] = []
         self._texts: list[pa.Array] = []
         self._rejects: Counter[str] = Counter()
 
-    def add(self, ads: Columns) -> None:
+    def add(self, ads: Columns, *, seen_at: pd.Timestamp, snapshot: str) -> None:
         """Add what slot ads tell."""
         sound, reasons = soundness(ads, is_capacity(ads))
         self._rejects += reasons
-        self._parts.append({name: values[sound] for name, values in _attributes(ads).items()})
+        part = {name: values[sound] for name, values in _attributes(ads).items()}
+        n = int(sound.sum())
+        part |= {"snapshot": np.full(n, snapshot, object), "seen_at": np.full(n, seen_at.asm8)}
+        self._parts.append(part)
         self._texts.append(ads.prints().filter(pa.array(sound)))
 
-    def framed(self, seen_at: pd.Timestamp, snapshot: str) -> Framed:
+    def framed(self) -> Framed:
         """The frame slots, and what was left out."""
         if not self._parts:
             return Framed(empty("slots"), self._rejects)
         columns = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
         texts = pa.table({"ad": pa.chunked_array(self._texts, pa.large_string())}).to_pandas()
-        frame = pd.DataFrame({**columns, "ad": texts["ad"]}).assign(snapshot=snapshot, seen_at=seen_at)
+        frame = pd.DataFrame({**columns, "ad": texts["ad"]})
         return Framed(conform(frame, "slots"), self._rejects)
 
 
