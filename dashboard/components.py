@@ -174,7 +174,7 @@ def progress(label: str, fraction: float, note: str) -> html.Div:
                 className="progress-text",
                 role="status",
             ),
-            dmc.Progress(value=percent, size="sm", striped=True, animated=True, **aria(label=label)),
+            dmc.Progress(value=percent, size="sm", **aria(label=label)),
         ],
         className="progress",
     )

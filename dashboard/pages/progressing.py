@@ -14,6 +14,7 @@ from dashboard.runs import Entry, Runs
 from sim.units import format_duration
 
 POLL_MS = 700
+QUEUED_POLL_MS = 2500  # many may wait for one run, and every look costs the machine that simulates
 _HIDDEN = {"display": "none"}
 
 
@@ -26,6 +27,7 @@ class Panel(NamedTuple):
     cancel_style: dict[str, str]
     still: bool
     done: str
+    poll_ms: int = POLL_MS
 
 
 def panel(name: str, ask: str) -> html.Div:
@@ -56,6 +58,7 @@ def outputs(name: str) -> list[Output]:
         Output(f"{name}-cancel", "style"),
         Output(f"{name}-poll", "disabled"),
         Output(f"{name}-done", "data"),
+        Output(f"{name}-poll", "interval"),
     ]
 
 
@@ -102,7 +105,8 @@ def standing(entry: Entry | None, runs: Runs, *, ask: str, now: float) -> Panel:
         told = f"Simulated {f'{count} times from' if count != 1 else 'with'} seed {first}: run {entry.id}."
         return Panel(html.Span(told, className="caption"), _HIDDEN, ask, _HIDDEN, True, entry.id)
     if entry.live:
-        return Panel(_bar(entry, runs, now), _HIDDEN, ask, {}, False, "")
+        poll_ms = QUEUED_POLL_MS if entry.status == "queued" else POLL_MS
+        return Panel(_bar(entry, runs, now), _HIDDEN, ask, {}, False, "", poll_ms)
     reason = (
         "Cancelled."
         if entry.status == "cancelled"
