@@ -31,7 +31,7 @@ def strategies(table: pd.DataFrame, scheme: Scheme) -> go.Figure:
     rows = table.iloc[::-1].reset_index(drop=True)
     figure = theme.figure(scheme, height=110 + 50 * max(len(rows), 1), hovermode="closest")
     hues = {"total_mean_s": colours.observed, "wait_p50_s": colours.simulated, "start_up_s": colours.good}
-    names = [theme.literal(str(words), width=44) for words in rows["words"]]
+    names = [theme.literal(str(words), width=50) for words in rows["words"]]
     bars: tuple[list[float | None], list[float | None]] = ([], [])
     for place, row in enumerate(rows.to_dict("records")):
         if math.isfinite(row["total_mean_low_s"]):
