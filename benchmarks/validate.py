@@ -31,6 +31,12 @@ from tests.sim.engine.ghosts import kolmogorov
 DOCUMENT = Path(__file__).parent.parent / "docs" / "validation.md"
 ENOUGH = 20  # jobs that a group needs to be scored
 MEASURES = ("mean_s", "p50_s", "p90_s")
+STEP_S, LONGEST_S = (
+    15.0,
+    86400.0,
+)  # between moments at which priorities are compared; how long a recording may be
+
+Curves = dict[str, np.ndarray]
 
 
 class Told(NamedTuple):
@@ -110,24 +116,37 @@ def course(priorities: pd.DataFrame, column: str, start: float) -> pd.DataFrame:
     return told[told["after_s"] >= 0].dropna().sort_values("after_s")
 
 
-def near(told: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
-    """By submitter, the share of a real run's moments [1] at which a priority is within 10 % of the real one."""
-    both = pd.merge_asof(
-        truth, told, on="after_s", by="submitter", direction="nearest", tolerance=30, suffixes=("", "_told")
-    ).dropna()
-    within = (both["real_priority_told"] - both["real_priority"]).abs() <= NEAR * both["real_priority"]
-    return {str(name): float(share) for name, share in within.groupby(both["submitter"]).mean().items()}
+def near(told: Curves, truth: Curves) -> dict[str, float]:
+    """By submitter, the share of the moments [1] at which a priority is within 10 % of the true one."""
+    found = {}
+    for name in told.keys() & truth.keys():
+        both = np.isfinite(told[name]) & np.isfinite(truth[name])
+        if both.any():
+            within = np.abs(told[name] - truth[name])[both] <= NEAR * truth[name][both]
+            found[name] = float(within.mean())
+    return found
 
 
-def follow(found: list[tuple[Task, Told]], truths: list[Told]) -> tuple[dict[str, float], dict[str, float]]:
-    """How long priorities stay near the real ones: those of the simulated runs' mean, and those of another real run."""
-    simulated, others = [], []
-    for place, truth in enumerate(truths):
-        mine = pd.concat([one.priorities for task, one in found if task.plan == place])
-        mean = mine.groupby(["submitter", "after_s"])["real_priority"].mean().reset_index()
-        simulated.append(near(mean.sort_values("after_s"), truth.priorities))
-        others += [near(other.priorities, truth.priorities) for other in truths if other is not truth]
-    return _mean(simulated), _mean(others)
+def curves(priorities: pd.DataFrame) -> Curves:
+    """A run's real priorities by submitter, `STEP_S` apart; missing beyond what was seen."""
+    moments = np.arange(0.0, LONGEST_S, STEP_S)
+    return {
+        str(name): np.interp(moments, part["after_s"], part["real_priority"], left=np.nan, right=np.nan)
+        for name, part in priorities.groupby("submitter")
+    }
+
+
+def middle(runs: list[Curves]) -> Curves:
+    """The mean of runs, by submitter, as long as all of those last that know the submitter."""
+    names = {name for run in runs for name in run}
+    return {name: np.mean([run[name] for run in runs if name in run], axis=0) for name in names}
+
+
+def follow(found: list[Told], truths: list[Told]) -> tuple[dict[str, float], dict[str, float]]:
+    """How long priorities stay near the mean of the real runs': those of the simulated runs' mean; and a real run near another."""
+    simulated, real = [[curves(one.priorities) for one in runs] for runs in (found, truths)]
+    others = [near(other, one) for one in real for other in real if other is not one]
+    return near(middle(simulated), middle(real)), _mean(others)
 
 
 def _mean(shares: list[dict[str, float]]) -> dict[str, float]:
@@ -192,7 +211,7 @@ def judge(name: str, folders: list[Path], seeds: int) -> Scores:
         float(np.mean(inside)),
         (float(np.mean([one.evictions for one in truths])), float(np.mean([one.evictions for one in found]))),
         float(np.mean(pairs)) if pairs else float("nan"),
-        follow(runs, truths),
+        follow(found, truths),
         ", ".join(load for load in loads if load) or "–",
         version[1] if version else "–",
     )
@@ -229,8 +248,8 @@ the shapes judged here were made afterwards and decided nothing.
 - *inside*: how many of the real means, medians and 90 % quantiles lie in the 5-95 % band over seeds.
 - *between runs*: the same score of one real run against another. Runs recorded side by side share the load of the machine, so
   they may be closer to each other than to any model.
-- *priorities*: the share of the run in which a submitter's priority is within 10 % of the real one, mean over submitters and the
-  lowest of them: of the simulated runs' mean / of another real run.
+- *priorities*: the share of the run in which the mean of the simulated runs' priorities is within 10 % of the mean of the real
+  runs', mean over submitters and the lowest of them / the same of one real run beside another.
 - *load*: the recording machine's mean load over its two cores, where it was noted; other work ran beside the recordings.
 
 | pool | HTCondor | runs | jobs | real mean wait, s | score | worst class | all jobs | distance | inside | evictions real / simulated | between runs | priorities | load |
