@@ -325,10 +325,12 @@ class WorkloadSection(Section):
 
     source : ``recorded``, those of the pool's own record; ``trace``; ``synthetic``
     class_by : the job attribute whose value is a job's class; without it, the job's shape
+    speeds : by device model, how many times as fast as on one of speed 1 a job runs there [1]; 1 for those not named
     """
 
     source: Literal["recorded", "trace", "synthetic"] = "recorded"
     class_by: str | None = None
+    speeds: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=dict)
     trace: TraceSection | None = None
     synthetic: SyntheticSection | None = None
     adjust: tuple[JobStep, ...] = ()

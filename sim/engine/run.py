@@ -33,6 +33,7 @@ from sim.store import Store, sample_path
 from sim.workload.frames import CLASS, EPOCH
 from sim.workload.recorded import RecordedJob
 from sim.workload.source import LONGER, Workload, make_workload
+from sim.workload.speeds import at_unit_speed
 
 Progress = Callable[[float, str], None]
 
@@ -229,7 +230,11 @@ class Plan:
         window = (record.start, record.end)
         start = record.end if scenario.run.start == "end" else record.start
         workload = make_workload(
-            scenario.workload, record.jobs, window=window, start=start, length_s=_horizon(scenario, record)
+            scenario.workload,
+            at_unit_speed(record.jobs, record.attempts, record.slots, scenario.workload.speeds),
+            window=window,
+            start=start,
+            length_s=_horizon(scenario, record),
         )
         supply = make_supply(
             scenario.supply,
@@ -242,6 +247,7 @@ class Plan:
         )
         asked = [(probe, probe.ad or job_ad(probe.requirements, probe.request)) for probe in probes]
         matcher = Matcher([*workload.ads(), *(ad for _, ad in asked)], supply.ads())
+        _check_speeds(scenario, supply)
         return cls(scenario, record, workload, supply, matcher, asked, until_answered=until_answered)
 
     def run(self, seed: int | None = None, progress: Progress | None = None) -> Run:
@@ -266,6 +272,7 @@ class Plan:
             priorities_at=sorted(
                 moment - start for moment in _seconds(record.priorities["seen_at"]) if moment >= start
             ),
+            speeds=self.scenario.workload.speeds,
             delivery=make_delivery(self.scenario.delivery, drawn.frame, record.slots, seed),
             ghosts=[
                 ghost for probe, ad in self.probes for ghost in _ghosts(probe, self.matcher, ad, horizon)
@@ -330,6 +337,16 @@ class Plan:
                 self.matcher.fits(cluster, each.machine.kind, each.machine.total, self.start + each.up_s)
                 for each in whole.values()
             )
+        )
+
+
+def _check_speeds(scenario: Scenario, supply: Supply) -> None:
+    """Refuse speeds of devices that nobody has: a name that is written otherwise would change nothing, unseen."""
+    models = {device.model for stay in supply.seen for device in _devices(stay.ad) if device.model}
+    unknown = [] if supply.on_demand is not None else sorted(scenario.workload.speeds.keys() - models)
+    if unknown:
+        raise InputError(
+            f"workload.speeds: no machine has a {unknown[0]!r}; devices there are {', '.join(sorted(models)) or 'none'}"
         )
 
 
