@@ -20,11 +20,12 @@ import pandas as pd
 
 from benchmarks.validate import Told, error, means, plan_of, real, told
 from collectors.recording import load_recording
+from sim.engine.accountant import Accountant
 from sim.engine.entities import Queue, State, Submitter
 from sim.engine.negotiator import Negotiator, Turn
-from sim.engine.pool import Pool
-from sim.engine.run import Plan, Run
+from sim.engine.run import Plan, Recording, Run
 from sim.engine.slots import SlotTable
+from sim.engine.startd import Startds
 from sim.replication import Task, replicate
 from sim.sweep import model_version
 
@@ -102,8 +103,7 @@ def shuffled(_: Callable[..., object]) -> Callable[..., object]:
 
 
 def undecayed(_: Callable[..., object]) -> Callable[..., object]:
-    def update(self: Pool, now: float) -> None:
-        self._last_cycle_s = now
+    def update(self: Accountant, _now: float) -> None:
         for person in self.submitters.values():
             person.charged = person.usage
 
@@ -113,7 +113,7 @@ def undecayed(_: Callable[..., object]) -> Callable[..., object]:
 def claims_only(update: Callable[..., object]) -> Callable[..., object]:
     """Between cycles the cores of the claims count, not those of the matched slots."""
 
-    def without(self: Pool, now: float) -> None:
+    def without(self: Accountant, now: float) -> None:
         for person in self.submitters.values():
             person.charged = person.usage
         update(self, now)
@@ -124,7 +124,7 @@ def claims_only(update: Callable[..., object]) -> Callable[..., object]:
 def at_once(_: Callable[..., object]) -> Callable[..., object]:
     """The ads are always as new as the slots."""
 
-    def publish(self: Pool, now: float) -> None:
+    def publish(self: Startds, _now: float) -> None:
         for machine in self._changes:
             self._settle(machine)
         self._changes = []
@@ -134,10 +134,10 @@ def at_once(_: Callable[..., object]) -> Callable[..., object]:
 
 
 def forgotten(_: Callable[..., object]) -> Callable[..., object]:
-    def before(self: Pool) -> float:
-        return -self.streams.phase.uniform() * self.policy.negotiator_interval
+    def last_cycle(_self: Recording, _before: float) -> None:
+        return None
 
-    return before
+    return last_cycle
 
 
 def same_states(_: Callable[..., State]) -> Callable[..., object]:
@@ -159,10 +159,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("fair share: order and limits", told_policy(fair_share=False)),
     Rule("submitters in order of effective priority", replaced(Negotiator, "_order", random_order)),
-    Rule("priorities change with use", replaced(Pool, "_update_priorities", undecayed)),
-    Rule(
-        "between cycles a match counts as its whole slot", replaced(Pool, "_update_priorities", claims_only)
-    ),
+    Rule("priorities change with use", replaced(Accountant, "update", undecayed)),
+    Rule("between cycles a match counts as its whole slot", replaced(Accountant, "update", claims_only)),
     Rule("a match is charged its whole slot in its cycle", replaced(Negotiator, "_match", one_core)),
     Rule("one match per partitionable slot and cycle", told_policy(one_match_per_slot=False)),
     Rule("packing: fewest free cores first", replaced(SlotTable, "ranks", unpacked)),
@@ -171,8 +169,8 @@ RULES: tuple[Rule, ...] = (
         "leftovers and reused claims take jobs in the order of their ids",
         replaced(Submitter, "in_order", shuffled),
     ),
-    Rule("ads reach the collector after a while", replaced(Pool, "_publish", at_once)),
-    Rule("the phase of the cycle is known", replaced(Pool, "_cycle_before", forgotten)),
+    Rule("ads reach the collector after a while", replaced(Startds, "publish", at_once)),
+    Rule("the phase of the cycle is known", replaced(Recording, "last_cycle", forgotten)),
     Rule("a freed device waits for the startd's poll (23.x)", told_policy(device_release_poll=0.0)),
     Rule(
         "delays from match and end to start",

@@ -23,7 +23,9 @@ from sim.classads.request import Request, job_ad
 from sim.delivery.section import DeliverySection
 from sim.delivery.state import make_delivery
 from sim.engine.entities import Job, Machine
-from sim.engine.pool import Pool, Session, Streams
+from sim.engine.pool import Pool
+from sim.engine.sessions import Session
+from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 
 KINDS = (("P100", 6.0), ("V100", 7.0), ("T4", 7.5), ("A100", 8.0), ("H100", 9.0))

@@ -11,7 +11,8 @@ import numpy as np
 from sim.classads.matching import Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
-from sim.engine.pool import Pool, Session
+from sim.engine.pool import Pool
+from sim.engine.sessions import Session
 from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heapify, heappop, heapreplace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sim.classads.matching import Autocluster
 from sim.engine.collector import Candidates, Collector
@@ -38,18 +38,25 @@ class Cycle:
         self.satisfied = False
         self.by_submitter: dict[str, int] = {}
 
+    def add(self, part: Cycle) -> None:
+        """Count what a part of it did, such as the turn of an accounting group."""
+        self.considered += part.considered
+        self.matched += part.matched
+        self.rejected += part.rejected
+        self.spins += part.spins
+        self.satisfied |= part.satisfied
+        for name, count in part.by_submitter.items():
+            self.by_submitter[name] = self.by_submitter.get(name, 0) + count
 
-class Schedd(NamedTuple):
-    """The other side of a match, and of the cycle's first count.
 
-    smallest : the least weight of any slot, whole or carved, taken or not [weighted cores]: 0 where a machine is full
-    deliver : takes a match on a partitionable or static slot; False if no job was there to take it, or the startd refused
-    preempt : takes a match on a claimed slot
-    """
+class AccessPoint(Protocol):
+    """The other side of a match."""
 
-    deliver: Callable[[Submitter, Autocluster, Machine], bool]
-    preempt: Callable[[Submitter, Autocluster, Claim], bool]
-    smallest: Callable[[], float]
+    def deliver(self, person: Submitter, cluster: Autocluster, machine: Machine) -> bool:
+        """Take a match on a partitionable or static slot; False if no job was there to take it, or the startd refused."""
+
+    def preempt(self, person: Submitter, cluster: Autocluster, claim: Claim) -> bool:
+        """Take a match on a claimed slot; False as above."""
 
 
 class Preemption(NamedTuple):
@@ -113,12 +120,14 @@ class Negotiator:
     fair_share : submitters go in order of effective priority, each up to its share; without it in random order, unlimited
     ceilings : most that a submitter may use [weighted cores], by name
     ledger : concurrency limits
+    smallest : the least weight of any slot, whole or carved, taken or not [weighted cores]: 0 where a machine is full
     """
 
     def __init__(
         self,
         collector: Collector,
         ties: Draws,
+        smallest: Callable[[], float],
         *,
         probes: Draws | None = None,
         consider_preemption: bool,
@@ -130,6 +139,7 @@ class Negotiator:
         self.collector = collector
         self.table: SlotTable = collector.table
         self.ties = ties
+        self.smallest = smallest
         self.probes = probes or ties
         self.consider_preemption = consider_preemption
         self.one_match_per_slot = one_match_per_slot
@@ -144,7 +154,7 @@ class Negotiator:
         submitters: Iterable[Submitter],
         weight: float,
         now: float,
-        schedd: Schedd,
+        schedd: AccessPoint,
         *,
         quota: float = FOREVER,
         preemption: Preemption | None = None,
@@ -167,7 +177,7 @@ class Negotiator:
         # where nobody waits only observers are served, and nobody else's draws may depend on them
         lots = self.ties if waiting else self.probes
         order = self._order(everyone, observers, usage, pie_weight, lots)
-        smallest = schedd.smallest() if self.fair_share else 0.0
+        smallest = self.smallest() if self.fair_share else 0.0
         if probe is not None and not waiting:
             for person in order:
                 probe(person, weight, now)
@@ -256,7 +266,9 @@ class Negotiator:
         """How many jobs of each autocluster the schedd offers in this cycle."""
         return {number: len(queue.heap) for number, queue in person.waiting.items()}
 
-    def _turn(self, turn: Turn, wanted: dict[int, int], now: float, schedd: Schedd, cycle: Cycle) -> bool:
+    def _turn(
+        self, turn: Turn, wanted: dict[int, int], now: float, schedd: AccessPoint, cycle: Cycle
+    ) -> bool:
         """Match a submitter's requests in job order; True if it needs no further spin.
 
         A request without a slot is rejected for the turn. One that the limit alone kept from a slot is too, but then
@@ -304,7 +316,7 @@ class Negotiator:
         return not (turn.limited or turn.over)
 
     def _match(
-        self, turn: Turn, cluster: Autocluster, found: Candidates, now: float, schedd: Schedd
+        self, turn: Turn, cluster: Autocluster, found: Candidates, now: float, schedd: AccessPoint
     ) -> bool | None:
         """Match one request and charge it; None if there is no slot for it, False if the match comes to nothing."""
         limited = cluster.limits

@@ -20,8 +20,10 @@ from sim.classads.matching import Autocluster, Device, Matcher, Remainder, assig
 from sim.classads.request import Request, job_ad
 from sim.delivery.state import make_delivery
 from sim.engine.entities import Job, Machine
+from sim.engine.ghosts import Ghost
 from sim.engine.invariants import verify
-from sim.engine.pool import Ghost, Pool, Session
+from sim.engine.pool import Pool
+from sim.engine.sessions import Session
 from sim.engine.slots import post_job_rank
 from sim.engine.streams import Streams
 from sim.engine.supply import AGAIN, FrontEnd, Stay, Supply, make_supply

@@ -1,145 +1,338 @@
-"""When an access point tells the pool of its queue, and when a negotiator's timers let a cycle begin.
+"""What the schedd does with matches and claims: start jobs, fill machines, use claims again, let jobs go and come back.
 
-Both daemons keep time in whole seconds: a timer that is due at a second fires when the daemon next looks, which is that
-second plus the fraction at which it last woke up. Seen in the logs of recorded pools (docs/validation.md); fact sheet §1.1.
+The order of events after a match follows fact sheet §2 and §8.3: the schedd has the matched job's slot carved, then fills
+what is left of the matched machines with further jobs of the same submitter, round robin; an ended attempt's claim is
+used again while it is young enough.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from sim.engine.entities import FOREVER
+from sim.classads.matching import Autocluster
+from sim.delivery.state import Delivery
+from sim.engine.entities import Claim, Job, Machine, Submitter
+from sim.engine.job_queue import JobQueue
+from sim.engine.records import (
+    DONE,
+    EVICTED,
+    FAILED,
+    HELD,
+    LEFTOVER,
+    MATCH,
+    REMOVED,
+    REUSE,
+    RUNNING_BEFORE,
+    Recorder,
+)
+from sim.engine.startd import Startds
+from sim.engine.streams import Draws
+from sim.engine.timers import Timers
+from sim.scenario import PolicySection
 
-COMMIT_S = 0.01
-"""How far apart the submissions of one transaction may be logged [s]: up to 1 ms in recorded pools, and the cycle that the
-transaction asks for began 4-22 ms after it (docs/validation.md)."""
 
-
-class Round(NamedTuple):
-    """A round in which the schedd counts its jobs and sends submitter ads.
-
-    reschedule : it also asks for a negotiation cycle, as there are new submissions
-    counted : how many submissions came before it
-    """
-
-    at_s: float
-    reschedule: bool
-    counted: int
-
-
-def rounds(
-    submissions: Sequence[float],
-    interval_s: float,
-    min_interval_s: float,
-    *,
-    last: float = -FOREVER,
-    place: int = 0,
-    asked: float | None = None,
-    fresh: bool = False,
-    phase: float = 0.0,
-) -> Iterator[Round]:
-    """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, about SCHEDD_MIN_INTERVAL apart at least.
+class Schedd:
+    """The access point of a pool.
 
     Parameters
     ----------
-    submissions : times in ascending order, the last one infinite [s]
-    last : when the round before was [s]
-    place : of the first submission that is still to come
-    asked, fresh : when something else asked for a round, and whether submissions await it, too
-    phase : what to add to a time for whole seconds to be whole [s]
+    delays : draws for delays
+    start_unix : when the run begins [s, Unix]
+    delivery : how software reaches the jobs; nothing is added to the policy's constant without it
+    speeds : how much faster than recorded a job runs on a device model [1], by model
+    when_done : called when no job is left
 
-    The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
-    it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires. The jobs of one
-    transaction come at once. A submission that wakes the schedd after the timer's second lets the timer fire first, so the
-    round doesn't count it: DaemonCore serves timers before sockets (`DaemonCore::Driver`).
-
-    Examples
-    --------
-    >>> from itertools import islice
-    >>> [tuple(one) for one in islice(rounds([1.0, 2.5, 2.75, float("inf")], 300, 5), 3)]
-    [(1.0, True, 1), (6.75, True, 3), (307.75, False, 3)]
+    unfinished : how many jobs have not ended, those that are still to come among them
+    out : how many are neither in the queue nor ended: running, or on a machine that died and not given up yet
     """
 
-    def nearest(interval: float) -> float:
-        return math.floor(last + phase + interval + 0.5) - phase
+    def __init__(
+        self,
+        queue: JobQueue,
+        startds: Startds,
+        recorder: Recorder,
+        timers: Timers,
+        policy: PolicySection,
+        *,
+        delays: Draws,
+        start_unix: float,
+        delivery: Delivery | None,
+        speeds: Mapping[str, float],
+        when_done: Callable[[], None],
+    ) -> None:
+        self.queue = queue
+        self.startds = startds
+        self.recorder = recorder
+        self.timers = timers
+        self.policy = policy
+        self.out = 0
+        self.unfinished = queue.to_come
+        self._env = timers.env
+        self._delays = delays
+        self._start_unix = start_unix
+        self._delivery = delivery
+        self._speeds = dict(speeds)
+        self._when_done = when_done
+        self._matched: list[tuple[Submitter, Machine]] = []
 
-    def fires(second: float, woken: float) -> float:
-        return second + (woken + phase) % 1
+    # --- matches
 
-    timer = FOREVER if last == -FOREVER else nearest(interval_s)
-    due = FOREVER if last == -FOREVER else fires(timer, last)
-    if asked is not None:
-        timer = nearest(min_interval_s)
-        due = max(asked, fires(timer, asked))
-    while True:
-        submitted = submissions[place]
-        while timer <= submitted < FOREVER or due < submitted:
-            last = min(due, submitted)
-            yield Round(last, fresh, place)
-            fresh, timer = False, nearest(interval_s)
-            due = fires(timer, last)
-        if submitted == FOREVER:
+    def deliver(self, person: Submitter, cluster: Autocluster, machine: Machine) -> bool:
+        """Take a match; False if its job has started meanwhile or the startd refuses."""
+        if self._matched and self._matched[-1][0] is not person:
+            self.fill()  # the submitter before has long filled its machines when the next one's matches arrive
+        now, startds = self._env.now, self.startds
+        if cluster.id not in person.waiting or not startds.claimable(cluster, machine, now):
+            return False
+        claim = startds.carve(person, cluster, machine, now)
+        self._start(claim, self.queue.pop(person, cluster), MATCH, self._match_delay(), now)
+        if machine.state.open:
+            self._matched.append((person, machine))
+        return True
+
+    def fill(self) -> None:
+        """Fill the rest of matched machines with their submitter's further jobs, round robin (fact sheet §2.2).
+
+        Jobs with ConcurrencyLimits aren't among them: the negotiator counts those, and only a claim that it made for the
+        same limits may run them (CLAIM_RECYCLING_CONSIDER_LIMITS).
+        """
+        if not self._matched:
             return
-        place += 1
-        soonest = -FOREVER if last == -FOREVER else nearest(min_interval_s)
-        if submitted >= soonest:
-            whole = submitted + COMMIT_S
-            while submissions[place] <= whole:
-                submitted = submissions[place]
-                place += 1
-            yield Round(submitted, True, place)
-            last, fresh = submitted, False
-            timer = nearest(interval_s)
-            due = fires(timer, last)
+        matched, self._matched = self._matched, []
+        if not self.policy.claim_leftovers:
+            return
+        now, startds = self._env.now, self.startds
+        open_machines = [
+            (person, machine) for person, machine in matched if machine.kind.partitionable and person.waiting
+        ]
+        while open_machines:
+            still_open = []
+            for person, machine in open_machines:
+                for queue in person.in_order():
+                    cluster = queue.cluster
+                    if not cluster.limits and startds.claimable(cluster, machine, now):
+                        claim = startds.carve(person, cluster, machine, now)
+                        job = self.queue.pop(person, cluster)
+                        self._start(claim, job, LEFTOVER, self._match_delay(), now)
+                        if machine.state.open:
+                            still_open.append((person, machine))
+                        break
+            open_machines = still_open
+
+    def preempt(self, person: Submitter, cluster: Autocluster, claim: Claim) -> bool:
+        """Take a match on a claimed slot, which pushes its job out; False if its job has started meanwhile."""
+        if cluster.id not in person.waiting or claim.job is None or not claim.machine.alive:
+            return False
+        claim.heir = self.queue.pop(person, cluster)
+        serial = claim.serial
+        self.timers.after(self.policy.vacate_time, lambda: self.evict(claim, serial))
+        return True
+
+    def _match_delay(self) -> float:
+        tail = self.policy.match_to_start_tail
+        return self.policy.match_to_start + (tail * self._delays.exponential() if tail else 0.0)
+
+    # --- attempts
+
+    def resume(self, job: Job, machine: Machine | None) -> bool:
+        """Let a job be running as the run begins; False if its machine isn't there or has no room for it."""
+        now, startds = self._env.now, self.startds
+        if machine is None or not startds.claimable(job.cluster, machine, now):
+            return False
+        self.unfinished += 1
+        claim = startds.carve(job.queue.person, job.cluster, machine, now)
+        startds.collector.show(machine, machine.state)
+        self._start(claim, job, RUNNING_BEFORE, 0.0, now)
+        return True
+
+    def _start(self, claim: Claim, job: Job, origin: int, delay_s: float, now: float) -> None:
+        policy = self.policy
+        claim.job = job
+        claim.began_s = now
+        active = claim.active_s = now + delay_s
+        claim.serial += 1
+        job.claim = claim
+        self.out += 1
+        executing = active + policy.image_start
+        if self._delivery is None:
+            claim.attempt = self.recorder.start(job, claim, origin, now, executing)
         else:
-            timer, fresh = soonest, True
-            due = fires(timer, submitted)
+            ask = self._delivery.resume if origin == RUNNING_BEFORE else self._delivery.start
+            brought = ask(claim.machine, job.row, active)
+            executing += brought.seconds
+            claim.attempt = self.recorder.start(job, claim, origin, now, executing, brought)
+            if brought.failure:
+                outcome = HELD if brought.failure == "held" else FAILED
+                self._end_at(active + brought.seconds, claim, outcome, brought.failure)
+                return
+        length = job.run_s - job.done_s
+        if self._speeds:
+            length /= self._speed(claim)
+        outcome = DONE
+        if length > job.limit_s:
+            length, outcome = job.limit_s, HELD
+        self._end_at(executing + length + policy.run_overhead, claim, outcome)
 
+    def _end_at(self, when_s: float, claim: Claim, outcome: int, failure: str = "") -> None:
+        """Let a claim's attempt end then, unless it is cut short."""
+        self.timers.end(when_s, self._ended, (claim, claim.serial, outcome, failure))
 
-def next_cycle(
-    started: float,
-    ended: float,
-    requests: Iterator[float] | Sequence[float],
-    *,
-    interval_s: float,
-    delay_s: float,
-    min_interval_s: float,
-    phase: float = 0.0,
-) -> float:
-    """When the cycle after one that lasted from `started` to `ended` begins [s].
+    def _speed(self, claim: Claim) -> float:
+        """How much faster than recorded a job runs here [1]."""
+        if not claim.places or not self._speeds:
+            return 1.0
+        return self._speeds.get(claim.machine.models[claim.places[0]], 1.0)
 
-    Parameters
-    ----------
-    requests : times of RESCHEDULE after `started`, ascending [s]
-    phase : what to add to a time for whole seconds to be whole [s]
+    def _ended(self, event: Any) -> None:
+        claim, serial, outcome, failure = event.value
+        job = claim.job
+        if claim.serial != serial or job is None:
+            return  # the attempt was cut short
+        now = self._env.now
+        if self.queue.due_s <= now:
+            self.queue.catch_up(now)
+        self.recorder.end(claim.attempt, now, outcome)
+        claim.job = job.claim = None
+        self.out -= 1
+        if failure:
+            self._fail(claim, job, failure)
+            return
+        self.unfinished -= 1
+        if not (claim.person.waiting and self._reuse(claim, now)):
+            self._let_go(claim, now)
+        if not self.unfinished:
+            self._when_done()
 
-    NEGOTIATOR_INTERVAL after the start, NEGOTIATOR_CYCLE_DELAY after the end at least; the first RESCHEDULE lets it
-    begin at once, or as soon as the delay and NEGOTIATOR_MIN_INTERVAL are over (`Matchmaker::negotiationTime`).
+    def _fail(self, claim: Claim, job: Job, failure: str) -> None:
+        """Hold a job whose software didn't come, or let it try again; a pilot may take no more."""
+        now = self._env.now
+        if failure == "stopped":
+            self.startds.retire(claim.machine, now)
+        self._let_go(claim, now)
+        if failure == "held":
+            self._gone()
+        else:
+            job.ready_s = now
+            self.queue.push(job)
 
-    Examples
-    --------
-    >>> next_cycle(0.25, 0.5, [4.75], interval_s=60, delay_s=20, min_interval_s=5)
-    20.75
-    >>> next_cycle(0.25, 0.5, [], interval_s=60, delay_s=20, min_interval_s=5)
-    60.5
-    """
-    begun, over = math.floor(started + phase), math.floor(ended + phase)
-    due = over + max(delay_s, interval_s - (over - begun)) - phase
-    woke = (ended + phase) % 1
-    asked = False
-    for told in requests:
-        request = max(told, ended)
-        if request >= due + woke:
-            break  # the timer has fired
-        if not asked:
-            asked = True
-            earliest = max(over + delay_s, begun + min_interval_s) - phase
-            if request >= earliest:
-                return request
-            due = earliest
-        elif request >= due:
-            return request
-        woke = (request + phase) % 1
-    return due + woke
+    def _gone(self) -> None:
+        self.unfinished -= 1
+        if not self.unfinished:
+            self._when_done()
+
+    # --- claims
+
+    def _reuse(self, claim: Claim, now: float) -> bool:
+        """Start the submitter's next job that fits the claim's slot as it is (fact sheet §2.3)."""
+        policy, machine, person = self.policy, claim.machine, claim.person
+        if (
+            not policy.claim_reuse
+            or claim.heir is not None
+            or machine.draining
+            or now >= machine.retire_s
+            or not machine.alive
+        ):
+            return False
+        worklife = policy.claim_worklife
+        if worklife == 0 or 0 <= worklife < now - claim.born_s:
+            return False
+        unix = self._start_unix + now
+        startds = self.startds
+        table = startds.table
+        for queue in person.in_order():
+            cluster = queue.cluster
+            if (
+                cluster.limits == claim.limits
+                and table.reusable(cluster, claim.shape, unix)
+                and (not startds.preempts or table.matcher.slot_rank(cluster, machine.kind) >= claim.job_rank)
+            ):
+                delay = policy.reuse_to_start
+                if policy.reuse_slow_share and self._delays.uniform() < policy.reuse_slow_share:
+                    delay += policy.reuse_slow_extra
+                self._start(claim, self.queue.pop(person, cluster), REUSE, delay, now)
+                return True
+        return False
+
+    def _let_go(self, claim: Claim, now: float) -> None:
+        """Give a claim without a job to who preempted it, else its resources back to the machine."""
+        machine, heir = claim.machine, claim.heir
+        self.startds.give_up(claim)
+        if heir is not None and machine.alive and not machine.draining:
+            claim.heir = None
+            fresh = self.startds.pass_on(claim, heir.queue.person, heir.cluster, now)
+            self._start(fresh, heir, MATCH, self._match_delay(), now)
+            return
+        self._disinherit(claim)
+        self.startds.give_back(claim, now)
+
+    def _disinherit(self, claim: Claim) -> None:
+        """Send back the job that waited for this claim."""
+        heir, claim.heir = claim.heir, None
+        if heir is not None:
+            self.queue.push(heir)
+
+    def _vacate(self, claim: Claim) -> None:
+        """Take the job off a claim; what was planned for it counts no more."""
+        claim.serial += 1
+        if claim.job is not None:
+            claim.job.claim = None
+            claim.job = None
+            self.out -= 1
+
+    # --- jobs that are cut short
+
+    def remove(self, job: Job) -> None:
+        """Let a user take a job away."""
+        now = self._env.now
+        if job.claim is not None:
+            claim = job.claim
+            self.recorder.end(claim.attempt, now, REMOVED)
+            self._vacate(claim)
+            self._let_go(claim, now)
+        elif job.queue.drop(job.place):
+            self.recorder.removals.append((job, now))
+        else:
+            return  # it has ended
+        self.queue.note(job.queue.person)
+        self._gone()
+
+    def evict(self, claim: Claim, serial: int) -> None:
+        """Send a running job back to the queue and hand its slot on, or back to its machine.
+
+        serial : of the attempt that is meant; nothing happens if it has ended
+        """
+        job = claim.job
+        if claim.serial != serial or job is None or not claim.machine.alive:
+            return
+        now = self._env.now
+        self._save(job, claim, now)
+        self.recorder.end(claim.attempt, now, EVICTED)
+        job.ready_s = now
+        self._vacate(claim)
+        self.queue.push(job)
+        self._let_go(claim, now)
+
+    def lose(self, claims: Iterable[Claim], cut_s: float, outcome: int) -> None:
+        """End the attempts of claims lost at `cut_s` [s]; one that never began is undone, its match was for nothing."""
+        now = self._env.now
+        for claim in claims:
+            claim.person.usage -= claim.shape.weight
+            job = claim.job
+            self._disinherit(claim)
+            if job is None:
+                continue
+            if claim.active_s > cut_s:
+                self.recorder.undo(claim.attempt, now)
+            else:
+                self._save(job, claim, cut_s)
+                self.recorder.end(claim.attempt, now, outcome)
+                job.ready_s = now
+            self._vacate(claim)
+            self.queue.push(job)
+
+    def _save(self, job: Job, claim: Claim, cut_s: float) -> None:
+        """Keep the progress of a job that checkpoints, up to its last one."""
+        if job.checkpoint_s > 0:
+            ran = (cut_s - self.recorder.executing(claim.attempt)) * self._speed(claim)
+            job.done_s = (job.done_s + max(0.0, ran)) // job.checkpoint_s * job.checkpoint_s

@@ -6,7 +6,9 @@ from typing import Any
 from sim.classads.matching import Matcher, Remainder, assigned_devices, read_ad
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
-from sim.engine.pool import Ghost, Pool, Session
+from sim.engine.ghosts import Ghost
+from sim.engine.pool import Pool
+from sim.engine.sessions import Session
 from sim.engine.streams import Streams
 from sim.scenario import PolicySection
 

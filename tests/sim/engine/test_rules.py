@@ -12,7 +12,7 @@ from sim.classads.request import Request
 from sim.engine.groups import Group, allocate, group_of, quotas
 from sim.engine.negotiator import Cycle
 from sim.engine.pool import Pool
-from sim.engine.schedd import next_cycle, rounds
+from sim.engine.timing import next_cycle, rounds
 from sim.scenario import GroupSection
 from tests.sim.engine.made import Made, attempts, slot_text
 

@@ -14,7 +14,8 @@ from sim.classads.matching import Matcher, Remainder
 from sim.classads.request import Request, job_ad
 from sim.engine.entities import Job, Machine
 from sim.engine.invariants import verify
-from sim.engine.pool import Pool, Session
+from sim.engine.pool import Pool
+from sim.engine.sessions import Session
 from sim.engine.streams import Streams
 from tests.sim.engine.made import QUICK, START, slot_text
 
