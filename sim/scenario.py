@@ -16,6 +16,7 @@ from sim.delivery.section import DeliverySection
 from sim.errors import ScenarioError
 from sim.sections import (
     Duration,
+    HoldSection,
     PoolSection,
     Positive,
     RunSection,
@@ -38,6 +39,7 @@ class PolicySection(Section):
     """What the daemons do and how fast; defaults are HTCondor's own (`param_info.in` of 23.9 and 25.14).
 
     prio_factors, ceilings : by submitter
+    holds : of jobs that execute too long, the first rule that is true of a job counts; what a job allows itself counts too
     concurrency_limits : by limit, NAME_LIMIT; with a dot at the end, CONCURRENCY_LIMIT_DEFAULT_<name>
     preemption_requirements : a ClassAd expression, the slot's ad MY, the job's TARGET
     vacate_time : from the order to leave until a job has left; jobs that obey SIGTERM take a second
@@ -67,6 +69,7 @@ class PolicySection(Section):
     preemption_requirements: str = "False"
     max_job_retirement: Duration = 0.0
     vacate_time: Duration = 1.0
+    holds: tuple[HoldSection, ...] = ()
     first_cycle: Duration | None = None
     claim_worklife: float = 1200.0
     claim_leftovers: bool = True

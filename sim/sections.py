@@ -289,15 +289,75 @@ class OnDemandSection(Section):
     start_up: Duration = 180.0
 
 
+class DrainSection(Section):
+    """A drain: machines take no more jobs from then on, and go.
+
+    where : which machines, an expression on the slot's ad
+    at : since the run began
+    how : as of condor_off. ``peaceful`` waits for the jobs' ends, ``graceful`` evicts those older than their retirement
+        time, ``fast`` all at once
+    lasts : after so long without jobs they come back; without it they don't. A peaceful drain ends with its last job, nobody knows
+        when, so its machines stay away
+    """
+
+    where: Expr = "true"
+    at: Duration
+    how: Literal["peaceful", "graceful", "fast"] = "graceful"
+    lasts: Positive | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.how == "peaceful" and self.lasts is not None:
+            raise ValueError(
+                "a peaceful drain lasts as long as its jobs: leave out lasts, or drain gracefully"
+            )
+        return self
+
+
+class CheckpointSection(Section):
+    """Which jobs save their progress, and how often; an evicted one goes on from there.
+
+    where : which jobs, an expression on the job's ad
+    """
+
+    where: Expr = "true"
+    every: Positive
+
+
+class FailureSection(Section):
+    """Which jobs' runs end with an exit code other than 0, somewhere in the run.
+
+    where : which jobs, an expression on the job's ad
+    share : so many of their runs
+    retries : max_retries, after which the job leaves the queue; without it the job's own JobMaxRetries
+    """
+
+    where: Expr = "true"
+    share: Share
+    retries: int | None = Field(default=None, ge=0, le=1000)
+
+
+class HoldSection(Section):
+    """A policy of the access point: which jobs it holds after what time of execution.
+
+    where : which jobs, an expression on the job's ad
+    """
+
+    where: Expr = "true"
+    after: Positive
+
+
 class SupplySection(Section):
     """How capacity comes and goes.
 
     model : ``recorded``, as the snapshots say; ``fixed``, as the last snapshot has it, for ever; ``renewal``, arrivals and
         lifetimes fitted to the snapshots, by site and kind; ``on_demand``, a glidein front end beside a fixed pool
+    drains : of machines that are there beside what a front end sends for
     """
 
     model: Literal["recorded", "fixed", "renewal", "on_demand"] = "recorded"
     on_demand: OnDemandSection | None = None
+    drains: tuple[DrainSection, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -325,11 +385,14 @@ class WorkloadSection(Section):
 
     source : ``recorded``, those of the pool's own record; ``trace``; ``synthetic``
     class_by : the job attribute whose value is a job's class; without it, the job's shape
+    checkpoints, failures : the first rule that is true of a job counts
     speeds : by device model, how many times as fast as on one of speed 1 a job runs there [1]; 1 for those not named
     """
 
     source: Literal["recorded", "trace", "synthetic"] = "recorded"
     class_by: str | None = None
+    checkpoints: tuple[CheckpointSection, ...] = ()
+    failures: tuple[FailureSection, ...] = ()
     speeds: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=dict)
     trace: TraceSection | None = None
     synthetic: SyntheticSection | None = None

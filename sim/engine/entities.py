@@ -15,6 +15,13 @@ OrderKey = tuple[float, int, int]  # −JobPrio, ClusterId, ProcId: prio_compar 
 FOREVER = float("inf")
 
 
+class Failure(NamedTuple):
+    """A run that fails: after which share of it [1], and whether the job then stays in the queue for another one."""
+
+    share: float
+    retried: bool
+
+
 class Job:
     """A job of the workload.
 
@@ -24,9 +31,10 @@ class Job:
     order : what the schedd sorts by; its `place` in that order replaces it as the run begins
     cluster : its autocluster
     submitted_s, run_s : when it comes and how long its program runs [s]
-    removed_s : when its user takes it away; infinity if never
+    removed_s, leaves_as : when its user takes it away, infinity if never; ``removed`` or ``held``
     checkpoint_s : how often it saves its progress; 0 if it starts from zero after an eviction
     limit_s : how long an attempt may execute before the access point holds the job; infinity without such a policy
+    failures : its next runs that will end with an exit code other than 0; evictions are none
     """
 
     __slots__ = (
@@ -34,6 +42,8 @@ class Job:
         "claim",
         "cluster",
         "done_s",
+        "failures",
+        "leaves_as",
         "limit_s",
         "order",
         "place",
@@ -56,8 +66,10 @@ class Job:
         run_s: float,
         *,
         removed_s: float = FOREVER,
+        leaves_as: str = "removed",
         checkpoint_s: float = 0.0,
         limit_s: float = FOREVER,
+        failures: tuple[Failure, ...] = (),
     ) -> None:
         self.row = row
         self.order = order
@@ -65,6 +77,8 @@ class Job:
         self.submitted_s = self.ready_s = submitted_s
         self.run_s = run_s
         self.removed_s = removed_s
+        self.leaves_as = leaves_as
+        self.failures = failures
         self.checkpoint_s = checkpoint_s
         self.limit_s = limit_s
         self.done_s = 0.0

@@ -92,7 +92,7 @@ def _check_jobs(pool: Pool, attempts: list[Attempt]) -> None:
         ended += attempt.outcome in {"done", "held", "removed"}
     known = len(pool.submitted()) + sum(attempt.origin == "running" for attempt in attempts)
     idle = sum(person.n_idle for person in pool.submitters.values())
-    out = known - ended - len(pool.recorder.removals) - idle
+    out = known - ended - len(pool.recorder.departures) - idle
     _hold(out == pool.out, f"{out} jobs are out by the records, {pool.out} by the claims")
 
 
@@ -111,8 +111,7 @@ def _queue_steps(pool: Pool, attempts: list[Attempt]) -> Iterator[tuple[float, i
     """Every time at which a job joins (+1) or leaves (−1) the queue."""
     for job in pool.submitted():
         yield job.submitted_s, 1
-    for job, at_s in pool.recorder.removals:
-        del job
+    for _, at_s, _ in pool.recorder.departures:
         yield at_s, -1
     for attempt in attempts:
         if attempt.origin != "running":

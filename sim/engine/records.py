@@ -105,8 +105,8 @@ class Recorder:
         self.probes: list[ProbeResult] = []
         self.priorities: list[tuple[float, str, float]] = []
         """Moments [s], submitters, their real priorities then."""
-        self.removals: list[tuple[Job, float]] = []
-        """Jobs that were removed while they were idle, and when [s]."""
+        self.departures: list[tuple[Job, float, str]] = []
+        """Jobs that left the queue without a run that tells it, when [s], and as what: removed, held, or completed in vain."""
         self._jobs: list[Job] = []
         self._machines: list[Machine] = []
         self._shapes: list[Shape] = []
@@ -308,8 +308,9 @@ class Recorder:
             left[rows[gone]] = code[gone]
         frame = jobs.copy().reset_index(drop=True)
         frame["seen_at"] = at(start_unix, [end_s] * count)
-        for job, at_s in self.removals:
-            status[job.row], left[job.row] = "removed", at_s
+        for job, at_s, word in self.departures:
+            status[job.row] = word
+            (done if word == "completed" else left)[job.row] = at_s
         frame["entered_status_at"] = at(start_unix, left).fillna(frame["entered_status_at"])
         frame["first_started_at"] = at(start_unix, first)
         frame["started_at"] = at(start_unix, last)

@@ -22,11 +22,13 @@ from sim.delivery.state import make_delivery
 from sim.engine.entities import Job, Machine
 from sim.engine.ghosts import Ghost
 from sim.engine.invariants import verify
+from sim.engine.job_policy import JobPolicy, Terms, draw_failures
 from sim.engine.pool import Pool
 from sim.engine.sessions import Session
 from sim.engine.slots import post_job_rank
 from sim.engine.streams import Streams
 from sim.engine.supply import AGAIN, FrontEnd, Stay, Supply, make_supply
+from sim.engine.supply.drains import drained
 from sim.errors import InputError
 from sim.policy import effective_policy
 from sim.scenario import Scenario
@@ -213,6 +215,9 @@ class Plan:
         self.policy = told.model_copy(
             update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
         )
+        self.job_policy = JobPolicy(
+            scenario.workload.checkpoints, scenario.workload.failures, self.policy.holds, at=self.start
+        )
         self.impossible = self._impossible()
 
     @classmethod
@@ -259,11 +264,21 @@ class Plan:
         drawn = self.workload.draw(stream(seed, "workload"))
         jobs = drawn.jobs
         cycle_at, round_at = record.last_cycle(start), record.last_round(start)
-        stays = self.supply.draw(stream(seed, "supply"))
+        stays = drained(
+            self.supply.draw(stream(seed, "supply")),
+            self.scenario.supply.drains,
+            start=start,
+            longest_s=self.policy.max_job_retirement + self.policy.vacate_time,
+        )
+        failing = stream(seed, "failures")
+
+        def made(job: RecordedJob) -> Job:
+            return _job(job, self.matcher, start, self.job_policy.terms(job.ad), failing)
+
         pool = Pool(
-            ((_job(job, self.matcher, start), job.submitter) for job in jobs if not job.running_on),
+            ((made(job), job.submitter) for job in jobs if not job.running_on),
             [_session(stay, self.matcher, start) for stay in stays],
-            running=_running(jobs, stays, self.matcher, start),
+            running=_running(jobs, stays, made, start),
             matcher=self.matcher,
             policy=self.policy,
             start_unix=start,
@@ -471,7 +486,7 @@ def _manifest(
 
 
 def _running(
-    jobs: list[RecordedJob], stays: Sequence[Stay], matcher: Matcher, start: float
+    jobs: list[RecordedJob], stays: Sequence[Stay], made: Callable[[RecordedJob], Job], start: float
 ) -> list[tuple[Job, str, str]]:
     """The jobs that run as the run begins, each with its submitter and the machine it runs on."""
     present = {stay.name.partition(AGAIN)[0]: stay.name for stay in stays if stay.up <= start < stay.down}
@@ -479,13 +494,23 @@ def _running(
     for job in jobs:
         if job.running_on:
             startd = job.running_on.split("@", 1)[-1]
-            found.append((_job(job, matcher, start), job.submitter, present.get(startd, startd)))
+            found.append((made(job), job.submitter, present.get(startd, startd)))
     return found
 
 
-def _job(job: RecordedJob, matcher: Matcher, start: float) -> Job:
-    submitted = 0.0 if job.running_on else job.submitted - start
-    return Job(job.row, job.order, matcher.autocluster(job.ad), submitted, job.run_s)
+def _job(job: RecordedJob, matcher: Matcher, start: float, terms: Terms, rng: np.random.Generator) -> Job:
+    return Job(
+        job.row,
+        job.order,
+        matcher.autocluster(job.ad),
+        0.0 if job.running_on else job.submitted - start,
+        job.run_s,
+        removed_s=max(0.0, job.leaves - start),
+        leaves_as=job.leaves_as,
+        checkpoint_s=terms.checkpoint_s,
+        limit_s=terms.limit_s,
+        failures=draw_failures(terms, rng) if terms.failing else (),
+    )
 
 
 @lru_cache(maxsize=10_000)

@@ -31,6 +31,8 @@ from sim.engine.streams import Draws
 from sim.engine.timers import Timers
 from sim.scenario import PolicySection
 
+EXIT = "exit"  # what befell a run: its program's exit code
+
 
 class Schedd:
     """The access point of a pool.
@@ -170,9 +172,12 @@ class Schedd:
         if self._speeds:
             length /= self._speed(claim)
         outcome = DONE
+        failure = ""
+        if job.failures:
+            length, outcome, failure = job.failures[0].share * length, FAILED, EXIT
         if length > job.limit_s:
-            length, outcome = job.limit_s, HELD
-        self._end_at(executing + length + policy.run_overhead, claim, outcome)
+            length, outcome, failure = job.limit_s, HELD, ""
+        self._end_at(executing + length + policy.run_overhead, claim, outcome, failure)
 
     def _end_at(self, when_s: float, claim: Claim, outcome: int, failure: str = "") -> None:
         """Let a claim's attempt end then, unless it is cut short."""
@@ -195,14 +200,29 @@ class Schedd:
         self.recorder.end(claim.attempt, now, outcome)
         claim.job = job.claim = None
         self.out -= 1
-        if failure:
+        if failure == EXIT:
+            self._retry(job, now)
+        elif failure:
             self._fail(claim, job, failure)
             return
-        self.unfinished -= 1
+        else:
+            self.unfinished -= 1
         if not (claim.person.waiting and self._reuse(claim, now)):
             self._let_go(claim, now)
         if not self.unfinished:
             self._when_done()
+
+    def _retry(self, job: Job, now: float) -> None:
+        """Let a job whose run failed begin anew, or leave the queue after its last retry (OnExitRemove of max_retries)."""
+        retried = job.failures[0].retried
+        job.failures = job.failures[1:]
+        if retried:
+            job.done_s = 0.0
+            job.ready_s = now
+            self.queue.push(job)
+        else:
+            self.unfinished -= 1
+            self.recorder.departures.append((job, now, "completed"))
 
     def _fail(self, claim: Claim, job: Job, failure: str) -> None:
         """Hold a job whose software didn't come, or let it try again; a pilot may take no more."""
@@ -283,15 +303,15 @@ class Schedd:
     # --- jobs that are cut short
 
     def remove(self, job: Job) -> None:
-        """Let a user take a job away."""
+        """Let a user take a job away, for good or on hold."""
         now = self._env.now
         if job.claim is not None:
             claim = job.claim
-            self.recorder.end(claim.attempt, now, REMOVED)
+            self.recorder.end(claim.attempt, now, HELD if job.leaves_as == "held" else REMOVED)
             self._vacate(claim)
             self._let_go(claim, now)
         elif job.queue.drop(job.place):
-            self.recorder.removals.append((job, now))
+            self.recorder.departures.append((job, now, job.leaves_as))
         else:
             return  # it has ended
         self.queue.note(job.queue.person)

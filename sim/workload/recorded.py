@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ class RecordedJob(NamedTuple):
 
     estimated : the run time is a guess, because the job never completed
     running_on : the slot on which it was running when the window began, with `run_s` left to run; empty for others
+    leaves, leaves_as : when its user took it away [s, Unix], infinity if never; ``removed`` or ``held``
     """
 
     row: int
@@ -25,6 +27,8 @@ class RecordedJob(NamedTuple):
     ad: str
     estimated: bool
     running_on: str = ""
+    leaves: float = math.inf
+    leaves_as: str = "removed"
 
 
 def recorded_jobs(
@@ -70,6 +74,8 @@ def recorded_jobs(
     part = jobs.iloc[chosen]
     orders = _orders(part, submitted[chosen], by_time=by_time)
     slots = part["slot"].where(running[chosen] & part["slot"].notna(), "")
+    taken = part["status"].isin(["removed", "held"]).to_numpy()
+    leaves = np.where(taken & ~np.isnan(left[chosen]), left[chosen], math.inf)
     found = [
         RecordedJob(
             row=int(row),
@@ -80,14 +86,18 @@ def recorded_jobs(
             ad=ad,
             estimated=guessed,
             running_on=on,
+            leaves=leaving,
+            leaves_as="held" if status == "held" else "removed",
         )
-        for row, order, submitter, ad, guessed, on in zip(
+        for row, order, submitter, ad, guessed, on, leaving, status in zip(
             chosen,
             orders,
             part["submitter"].tolist(),
             part["ad"].tolist(),
             part["run_s"].isna().tolist(),
             slots.tolist(),
+            leaves.tolist(),
+            part["status"].tolist(),
             strict=True,
         )
     ]

@@ -127,7 +127,7 @@ class Made:
         jobs = []
         for row, (submitter, text, at, run, more) in enumerate(sorted(self._jobs, key=lambda job: job[2])):
             order = (-more["prio"], row, 0)
-            rest = {name: value for name, value in more.items() if name != "prio"}
+            rest: dict[str, Any] = {name: value for name, value in more.items() if name != "prio"}
             jobs.append((Job(row, order, matcher.autocluster(text), at, run, **rest), submitter))
         sessions = []
         for name, text, up, down, retire, ending in self._machines:
