@@ -109,13 +109,19 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
     # The address may pin the page to a snapshot.
     search = State("url", "search")
 
-    @app.callback(*progressing.outputs("containers"), *progressing.inputs("containers"), search)
-    def follow(_ticks: int | None, ask: int | None, cancel: int | None, search: Any) -> Panel:
+    @app.callback(
+        *progressing.outputs("containers"),
+        *progressing.inputs("containers"),
+        progressing.shown("containers"),
+        search,
+    )
+    def follow(_ticks: int | None, ask: int | None, cancel: int | None, shown: Any, search: Any) -> Panel:
         here = pinned(data, search)
         if ctx.triggered_id == "containers-ask" and here is not data:
             raise InputError(PAST)
         button = ctx.triggered_id if ask or cancel else None
-        return progressing.press(button, strategies_spec(here), runs, ask=ASK, now=time.time())
+        panel = progressing.press(button, strategies_spec(here), runs, ask=ASK, now=time.time())
+        return progressing.beside(shown, panel)
 
     @app.callback(
         *_chart("containers-strategies"),

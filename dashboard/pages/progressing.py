@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import dash_mantine_components as dmc
-from dash import Input, Output, dcc, html
+from dash import Input, Output, State, dcc, html, no_update
 
 from dashboard import spec as specs
 from dashboard.components import progress
@@ -26,7 +26,7 @@ class Panel(NamedTuple):
     ask_label: str
     cancel_style: dict[str, str]
     still: bool
-    done: str
+    done: Any
     poll_ms: int = POLL_MS
 
 
@@ -69,6 +69,16 @@ def inputs(name: str) -> list[Input]:
         Input(f"{name}-ask", "n_clicks"),
         Input(f"{name}-cancel", "n_clicks"),
     ]
+
+
+def shown(name: str) -> State:
+    """Which run the page shows."""
+    return State(f"{name}-done", "data")
+
+
+def beside(shown: object, panel: Panel) -> Panel:
+    """The panel beside the run that the page shows: told of the same run again, the page would draw all its charts anew."""
+    return panel._replace(done=no_update) if panel.done == (shown or "") else panel
 
 
 def press(button: object, spec: specs.Spec, runs: Runs, *, ask: str, now: float) -> Panel:

@@ -210,17 +210,27 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         return show_answer(pinned(data, search), runs, Question.held(asked), done, scheme_of(scheme))
 
     @app.callback(
-        *progressing.outputs("req"), *progressing.inputs("req"), Input("req-question", "data"), SEARCH
+        *progressing.outputs("req"),
+        *progressing.inputs("req"),
+        Input("req-question", "data"),
+        progressing.shown("req"),
+        SEARCH,
     )
     def follow(
-        _ticks: int | None, clicked: int | None, cancel: int | None, asked: dict[str, Any] | None, search: Any
+        _ticks: int | None,
+        clicked: int | None,
+        cancel: int | None,
+        asked: dict[str, Any] | None,
+        shown: Any,
+        search: Any,
     ) -> Panel:
         if not asked:
-            return progressing.standing(None, runs, ask=ASK, now=time.time())
+            return progressing.beside(shown, progressing.standing(None, runs, ask=ASK, now=time.time()))
         here, by = pinned(data, search), ctx.triggered_id
         if by == "req-ask" and here is not data:  # a run is of the whole record
             raise InputError(PAST)
-        return step(here, runs, Question.held(asked), by=by, clicked=bool(clicked), cancel=bool(cancel))
+        panel = step(here, runs, Question.held(asked), by=by, clicked=bool(clicked), cancel=bool(cancel))
+        return progressing.beside(shown, panel)
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("req-url", "children"), Input("req-query", "data")

@@ -69,9 +69,12 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         *progressing.outputs("run"),
         Output("run-head", "children"),
         *progressing.inputs("run"),
+        progressing.shown("run"),
         State("run-name", "data"),
     )
-    def follow(_ticks: int | None, ask: int | None, cancel: int | None, name: Any) -> tuple[Any, ...]:
+    def follow(
+        _ticks: int | None, ask: int | None, cancel: int | None, shown: Any, name: Any
+    ) -> tuple[Any, ...]:
         entry = runs.get(text(name or "", "the run"))
         if entry is not None and ctx.triggered_id == "run-cancel" and cancel:
             runs.cancel(entry.id, by=runner().cancels_as)
@@ -79,7 +82,7 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         elif entry is not None and ctx.triggered_id == "run-ask" and ask and not entry.live:
             entry = runs.ask(entry.spec, owner=runner().name)
         panel = progressing.standing(entry, runs, ask=ASK, now=time.time())
-        return (*panel, head(entry))
+        return (*progressing.beside(shown, panel), head(entry))
 
     @app.callback(
         Output("run-charts", "style"),

@@ -99,10 +99,11 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         here = within(data, asked, search)
         return [ALL] if here.jobs().empty else here.waits()["group"].tolist()
 
-    @app.callback(*progressing.outputs("waits"), *progressing.inputs("waits"))
-    def follow(_ticks: int | None, ask: int | None, cancel: int | None) -> Panel:
+    @app.callback(*progressing.outputs("waits"), *progressing.inputs("waits"), progressing.shown("waits"))
+    def follow(_ticks: int | None, ask: int | None, cancel: int | None, shown: Any) -> Panel:
         button = ctx.triggered_id if ask or cancel else None
-        return progressing.press(button, replay_spec(data), runs, ask=ASK, now=time.time())
+        panel = progressing.press(button, replay_spec(data), runs, ask=ASK, now=time.time())
+        return progressing.beside(shown, panel)
 
     @app.callback(
         Output("waits-started-graph", "figure"),

@@ -113,9 +113,15 @@ def test_hostile_text_stays_text(visit: Open) -> None:
 
 def test_the_wait_of_an_expression_is_simulated(visit: Open) -> None:
     seen = visit("/requirements?req=GPUs_Capability%20%3E%3D%208.0")
+    seen.drawn("req-ladder")
+    asked: list[str] = []
+    seen.page.on("request", lambda made: asked.append(made.post_data or ""))
     seen.page.get_by_role("button", name="Simulate the wait").click()
     wait = seen.page.locator("#req-wait")
     expect(wait).to_contain_text("p90 wait", timeout=120_000)  # ten replications
+    looks = [body for body in asked if "req-told.children" in body]
+    drawn = [body for body in asked if "req-answer.children" in body]
+    assert len(looks) > 2 >= len(drawn)  # looking at the run draws nothing anew
     expect(wait).to_contain_text("n=")
     expect(seen.page.locator("#req-ladder-caption")).to_contain_text("simulated with seed 1", timeout=20_000)
     expect(seen.page.locator("#req-ladder-graph .x2title")).to_have_text("simulated wait (log scale)")

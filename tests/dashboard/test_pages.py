@@ -148,6 +148,8 @@ def test_a_panel_shows_what_can_be_done(
     assert says in text(panel.told)
     assert (panel.ask_style == {}, panel.cancel_style == {}, panel.still) == (ask, cancel, still)
     assert bool(panel.done) is (status == "done")
+    assert progressing.beside("another run", panel) == panel
+    assert progressing.beside(panel.done or None, panel).done is no_update
 
 
 def test_a_question_that_can_be_answered_is_kept(data: Data) -> None:

@@ -122,7 +122,7 @@ def test_a_name_that_is_none_is_refused(client: FlaskClient, name: str) -> None:
     assert client.get("/", headers={"X-Remote-User": name}).status_code == 401
 
 
-ASK = "..waits-told.children...waits-ask.style...waits-ask.children...waits-cancel.style...waits-poll.disabled...waits-done.data.."
+ASK = "..waits-told.children...waits-ask.style...waits-ask.children...waits-cancel.style...waits-poll.disabled...waits-done.data...waits-poll.interval.."
 
 
 def asked(role: str, client: FlaskClient, name: str = "alice") -> Any:
@@ -135,7 +135,7 @@ def asked(role: str, client: FlaskClient, name: str = "alice") -> Any:
     body = {
         "output": ASK,
         "outputs": [dict(zip(("id", "property"), part.rsplit(".", 1), strict=True)) for part in ASK.strip(".").split("...")],
-        "inputs": order, "state": [], "changedPropIds": ["waits-ask.n_clicks"],
+        "inputs": order, "state": [{"id": "waits-done", "property": "data", "value": ""}], "changedPropIds": ["waits-ask.n_clicks"],
     }  # fmt: skip
     return client.post(
         "/_dash-update-component", json=body, headers={"X-Remote-User": name, "X-Remote-Role": role}
