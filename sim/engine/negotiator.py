@@ -351,7 +351,7 @@ class Negotiator:
     def _best(self, turn: Turn, cluster: Autocluster, found: Candidates, now: float) -> int | None:
         """The place of the best state with a machine left that the submitter's limit permits."""
         ranked, place = found.ranked, 0
-        while place < len(ranked):
+        while found.reaches(place):
             state = ranked[place][4]
             if not state.machines:
                 found.strike(place)
