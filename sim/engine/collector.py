@@ -57,43 +57,48 @@ class Candidates:
 
 
 class Verdicts:
-    """What an autocluster thinks of things that have numbers, each asked once."""
+    """What an autocluster thinks of things that have numbers, each asked once.
+
+    varies : whether some verdict is that it hangs on more than the thing
+    """
 
     UNKNOWN, NO, YES, VARIES = range(4)
 
     def __init__(self) -> None:
+        self.varies = False
         self._found = np.zeros(16, dtype=np.int8)
 
-    def of(self, numbers: np.ndarray, ask: Callable[[int], int]) -> np.ndarray:
-        """The verdicts on these numbers."""
-        most = int(numbers.max(initial=0))
-        if most >= len(self._found):
-            self._found = np.concatenate([self._found, np.zeros(most + 1, dtype=np.int8)])
+    def suit(self, numbers: np.ndarray, count: int, ask: Callable[[int], bool | None]) -> np.ndarray:
+        """Whether the things with these numbers, all below `count`, may suit; of new ones it is asked, None if it varies."""
+        if count > len(self._found):
+            self._found = np.concatenate([self._found, np.zeros(count, dtype=np.int8)])
         found = self._found[numbers]
-        unknown = numbers[found == self.UNKNOWN]
-        if len(unknown):
-            for number in set(unknown.tolist()):
-                self._found[number] = ask(number)
+        if not found.all():
+            for number in set(numbers[found == self.UNKNOWN].tolist()):
+                verdict = ask(number)
+                self.varies |= verdict is None
+                self._found[number] = self.VARIES if verdict is None else self.YES if verdict else self.NO
             found = self._found[numbers]
-        return found
+        return found > self.NO
 
 
 class Columns:
     """Occupied states as columns, a row for each.
 
-    kinds, bundles : the kinds of slots and the sets of free devices, by their numbers
+    kinds, bundles : the kinds of slots and the sets of free devices, by their numbers here
     plain : whether no startd's RANK tells jobs apart, or kinds of slots
     """
 
     def __init__(self) -> None:
-        self.kinds: dict[int, Kind] = {}
+        self.kinds: list[Kind] = []
         self.bundles: list[tuple[int, ...]] = []
         self.plain = True
-        self._numbers_of: dict[tuple[int, ...], int] = {}
+        self._kind_numbers: dict[int, int] = {}
+        self._bundle_numbers: dict[tuple[int, ...], int] = {}
         self._rows: dict[int, int] = {}
         self._states = np.empty(MANY, dtype=object)
-        self._left = np.empty((MANY, 3))
-        self._numbers = np.empty((MANY, 2), dtype=np.int64)
+        self._values = np.empty((4, MANY))
+        self._numbers = np.empty((2, MANY), dtype=np.int64)
 
     @property
     def states(self) -> np.ndarray:
@@ -101,14 +106,14 @@ class Columns:
         return self._states[: len(self._rows)]
 
     @property
-    def left(self) -> np.ndarray:
-        """Free cores, memory and disk of each [1, MiB, MiB]."""
-        return self._left[: len(self._rows)]
+    def values(self) -> np.ndarray:
+        """Free cores, memory and disk [1, MiB, MiB], and the pre-job rank where a startd's RANK is 0, as four columns."""
+        return self._values[:, : len(self._rows)]
 
     @property
     def numbers(self) -> np.ndarray:
-        """Of each the numbers of its kind and of its set of free devices."""
-        return self._numbers[: len(self._rows)]
+        """The numbers of the kinds and of the sets of free devices, as two columns."""
+        return self._numbers[:, : len(self._rows)]
 
     def put(self, state: State) -> None:
         """Take up a state, or strike it out if it has no machine any more."""
@@ -121,30 +126,35 @@ class Columns:
     def _add(self, state: State) -> None:
         row = len(self._rows)
         if row == len(self._states):
-            self._states, self._left, self._numbers = (
-                np.concatenate([column, np.empty_like(column)])
-                for column in (self._states, self._left, self._numbers)
+            self._states, self._values, self._numbers = (
+                np.concatenate([column, np.empty_like(column)], axis=-1)
+                for column in (self._states, self._values, self._numbers)
             )
-        kind, left = state.kind, state.left
-        if kind.id not in self.kinds:
-            self.kinds[kind.id] = kind
-            self.plain &= kind.rank == 0
-        bundle = self._numbers_of.get(left.devices)
-        if bundle is None:
-            bundle = self._numbers_of[left.devices] = len(self.bundles)
-            self.bundles.append(left.devices)
         self._rows[state.id] = row
         self._states[row] = state
-        self._left[row] = left[:3]
-        self._numbers[row] = kind.id, bundle
+        self._values[:, row] = *state.left[:3], state.before
+        self._numbers[:, row] = self._kind(state.kind), self._bundle(state.left.devices)
+
+    def _kind(self, kind: Kind) -> int:
+        number = self._kind_numbers.setdefault(kind.id, len(self.kinds))
+        if number == len(self.kinds):
+            self.kinds.append(kind)
+            self.plain &= kind.rank == 0
+        return number
+
+    def _bundle(self, devices: tuple[int, ...]) -> int:
+        number = self._bundle_numbers.setdefault(devices, len(self.bundles))
+        if number == len(self.bundles):
+            self.bundles.append(devices)
+        return number
 
     def _remove(self, row: int) -> None:
         end = len(self._rows) - 1
         del self._rows[self._states[row].id]
         if row != end:
             self._rows[self._states[end].id] = row
-            for column in (self._states, self._left, self._numbers):
-                column[row] = column[end]
+            for column in (self._states, self._values, self._numbers):
+                column[..., row] = column[..., end]
         self._states[end] = None
 
 
@@ -245,34 +255,36 @@ class Collector:
 
     def _compare(self, cluster: Autocluster, now: float) -> Candidates:
         columns, matcher = self._columns, self.table.matcher
-
-        def agrees(kind: int) -> int:
-            verdict = matcher.verdict(cluster, columns.kinds[kind], now)
-            return Verdicts.VARIES if verdict is None else Verdicts.YES if verdict else Verdicts.NO
-
-        def is_enough(bundle: int) -> int:
-            return Verdicts.YES if matcher.enough_devices(cluster, columns.bundles[bundle]) else Verdicts.NO
-
-        asked = (cluster.cpus, cluster.memory_mib, cluster.disk_mib)
-        rows = np.flatnonzero((columns.left >= asked).all(axis=1))
+        kinds, bundles = columns.kinds, columns.bundles
+        cpus, memory, disk, _ = columns.values
+        of_kind, of_bundle = columns.numbers
+        enough = (cpus >= cluster.cpus) & (memory >= cluster.memory_mib) & (disk >= cluster.disk_mib)
+        rows = enough.nonzero()[0]
         if cluster.gpus:
-            enough = self._of_bundles.setdefault(cluster.id, Verdicts())
-            rows = rows[enough.of(columns.numbers[rows, 1], is_enough) == Verdicts.YES]
-        verdicts = self._of_kinds.setdefault(cluster.id, Verdicts()).of(columns.numbers[rows, 0], agrees)
-        suits = verdicts != Verdicts.NO
-        rows = rows[suits]
-        ranks = pre_job_ranks(self._slot_ranks(cluster, rows), *columns.left[rows, :2].T)
-        behind = self._parts(cluster, columns.states[rows], ranks)
-        return Candidates([], behind, varying=bool((verdicts == Verdicts.VARIES).any()))
+            verdicts = _verdicts(self._of_bundles, cluster)
+            suit = verdicts.suit(
+                of_bundle[rows],
+                len(bundles),
+                lambda number: matcher.enough_devices(cluster, bundles[number]),
+            )
+            rows = rows[suit]
+        verdicts = _verdicts(self._of_kinds, cluster)
+        suit = verdicts.suit(
+            of_kind[rows], len(kinds), lambda number: matcher.verdict(cluster, kinds[number], now)
+        )
+        rows = rows[suit]
+        behind = self._parts(cluster, columns.states[rows], self._pre_job_ranks(cluster, rows))
+        return Candidates([], behind, varying=verdicts.varies)
 
-    def _slot_ranks(self, cluster: Autocluster, rows: np.ndarray) -> np.ndarray:
-        """The startds' RANK of the job at these rows."""
+    def _pre_job_ranks(self, cluster: Autocluster, rows: np.ndarray) -> np.ndarray:
         columns = self._columns
+        cpus, memory, _, before = columns.values
         if columns.plain:
-            return np.zeros(len(rows))
-        kinds, places = np.unique(columns.numbers[rows, 0], return_inverse=True)
+            return before[rows]
+        kinds, places = np.unique(columns.numbers[0, rows], return_inverse=True)
         slot_rank = self.table.matcher.slot_rank
-        return np.array([slot_rank(cluster, columns.kinds[kind]) for kind in kinds.tolist()])[places]
+        ranks = np.array([slot_rank(cluster, columns.kinds[kind]) for kind in kinds.tolist()])
+        return pre_job_ranks(ranks[places], cpus[rows], memory[rows])
 
     def _parts(self, cluster: Autocluster, states: np.ndarray, ranks: np.ndarray) -> Iterator[list[Entry]]:
         """The states in order, in growing parts that never tear apart what has the same pre-job rank."""
@@ -287,3 +299,11 @@ class Collector:
     def _entry(self, cluster: Autocluster, state: State) -> Entry:
         pre, job, post = self.table.ranks(cluster, state)
         return -pre, -job, -post, state.id, state
+
+
+def _verdicts(found: dict[int, Verdicts], cluster: Autocluster) -> Verdicts:
+    """An autocluster's own among these."""
+    own = found.get(cluster.id)
+    if own is None:
+        own = found[cluster.id] = Verdicts()
+    return own
