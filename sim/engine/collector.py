@@ -73,7 +73,7 @@ class Verdicts:
         if count > len(self._found):
             self._found = np.concatenate([self._found, np.zeros(count, dtype=np.int8)])
         found = self._found[numbers]
-        if not found.all():
+        if np.count_nonzero(found) < len(found):
             for number in set(numbers[found == self.UNKNOWN].tolist()):
                 verdict = ask(number)
                 self.varies |= verdict is None

@@ -186,7 +186,7 @@ class Negotiator:
             # in the first spin the limit doesn't bind where a startd's RANK prefers the job, and who only runs jobs has a
             # share; then who has no idle job leaves (`negotiateWithGroup`)
             lenient = self.consider_preemption and cycle.spins == 1
-            if not lenient and sum(usage.values()) >= quota:
+            if not lenient and quota < FOREVER and sum(usage.values()) >= quota:
                 break
             present = [person for person in everyone if lenient or person.name in waiting]
             limit = self._limits(present, usage, pie_weight, quota)
@@ -196,8 +196,10 @@ class Negotiator:
             for person in order:
                 if probe is not None and cycle.spins == 1 and person in observers:
                     probe(person, self._share(person, present, pie_weight), now)
-                allowed = min(limit.get(person.name, 0.0), pie)
-                if person.name not in waiting or (cycle.spins > 1 and allowed < smallest):
+                if person.name not in waiting:
+                    continue
+                allowed = min(limit[person.name], pie)
+                if cycle.spins > 1 and allowed < smallest:
                     continue
                 if not lenient and quota < FOREVER and sum(usage.values()) >= quota:
                     break
