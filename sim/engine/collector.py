@@ -79,14 +79,15 @@ class Verdicts:
                 self.varies |= verdict is None
                 self._found[number] = self.VARIES if verdict is None else self.YES if verdict else self.NO
             found = self._found[numbers]
-        return found > self.NO
+        suits: np.ndarray = found > self.NO
+        return suits
 
 
 class Columns:
     """Occupied states as columns, a row for each.
 
     kinds, bundles : the kinds of slots and the sets of free devices, by their numbers here
-    plain : whether no startd's RANK tells jobs apart, or kinds of slots
+    plain : whether every startd's RANK is 0
     """
 
     def __init__(self) -> None:
@@ -249,7 +250,7 @@ class Collector:
                 varying |= (fits := varies(cluster, state.kind))
                 fits = fits or table.fits(cluster, state, now)
             if fits:
-                ranked.append(self._entry(cluster, state))
+                ranked.append(_entry(table, cluster, state))
         ranked.sort()
         return Candidates(ranked, varying=varying)
 
@@ -273,32 +274,37 @@ class Collector:
             of_kind[rows], len(kinds), lambda number: matcher.verdict(cluster, kinds[number], now)
         )
         rows = rows[suit]
-        behind = self._parts(cluster, columns.states[rows], self._pre_job_ranks(cluster, rows))
+        behind = _parts(self.table, cluster, columns.states[rows], self._pre_job_ranks(cluster, rows))
         return Candidates([], behind, varying=verdicts.varies)
 
     def _pre_job_ranks(self, cluster: Autocluster, rows: np.ndarray) -> np.ndarray:
         columns = self._columns
         cpus, memory, _, before = columns.values
         if columns.plain:
-            return before[rows]
+            known: np.ndarray = before[rows]
+            return known
         kinds, places = np.unique(columns.numbers[0, rows], return_inverse=True)
         slot_rank = self.table.matcher.slot_rank
         ranks = np.array([slot_rank(cluster, columns.kinds[kind]) for kind in kinds.tolist()])
         return pre_job_ranks(ranks[places], cpus[rows], memory[rows])
 
-    def _parts(self, cluster: Autocluster, states: np.ndarray, ranks: np.ndarray) -> Iterator[list[Entry]]:
-        """The states in order, in growing parts that never tear apart what has the same pre-job rank."""
-        size = 1
-        while len(ranks):
-            place = max(0, len(ranks) - size)
-            best = ranks >= np.partition(ranks, place)[place]
-            yield sorted(self._entry(cluster, state) for state in states[best])
-            states, ranks = states[~best], ranks[~best]
-            size *= GROWTH
 
-    def _entry(self, cluster: Autocluster, state: State) -> Entry:
-        pre, job, post = self.table.ranks(cluster, state)
-        return -pre, -job, -post, state.id, state
+def _entry(table: SlotTable, cluster: Autocluster, state: State) -> Entry:
+    pre, job, post = table.ranks(cluster, state)
+    return -pre, -job, -post, state.id, state
+
+
+def _parts(
+    table: SlotTable, cluster: Autocluster, states: np.ndarray, ranks: np.ndarray
+) -> Iterator[list[Entry]]:
+    """These states in order, in growing parts that never tear apart what has the same pre-job rank (`ranks`)."""
+    size = 1
+    while len(ranks):
+        place = max(0, len(ranks) - size)
+        best = ranks >= np.partition(ranks, place)[place]
+        yield sorted(_entry(table, cluster, state) for state in states[best])
+        states, ranks = states[~best], ranks[~best]
+        size *= GROWTH
 
 
 def _verdicts(found: dict[int, Verdicts], cluster: Autocluster) -> Verdicts:

@@ -138,7 +138,8 @@ def pre_job_rank(slot_rank: float, left: Remainder, *, owned: bool = False) -> n
 
 def pre_job_ranks(slot_rank: np.ndarray, cpus: np.ndarray, memory_mib: np.ndarray) -> np.ndarray:
     """`pre_job_rank` of many slots without owner."""
-    return (1e7 * slot_rank + 1e6 - 1e5 * cpus - memory_mib).astype(np.float32)
+    ranks: np.ndarray = (1e7 * slot_rank + 1e6 - 1e5 * cpus - memory_mib).astype(np.float32)
+    return ranks
 
 
 def post_job_rank(kflops: float | None, slot_id: float) -> float:
