@@ -169,6 +169,8 @@ class Collector:
         self._occupied: dict[int, State] = {}
         self._changed: dict[int, State] = {}
         """States that were filled or emptied since the columns were brought up to date."""
+        self._kept: dict[int, Candidates] = {}
+        """What few states were found to suit, by autocluster, since one was last filled or emptied."""
         self._columns = Columns()
         self._of_kinds: dict[int, Verdicts] = {}
         self._of_bundles: dict[int, Verdicts] = {}
@@ -184,6 +186,7 @@ class Collector:
         state.machines.append(machine)
         if machine.place == 0:
             self._occupied[state.id] = self._changed[state.id] = state
+            self._kept.clear()
         self.count += 1
 
     def strike(self, machine: Machine) -> None:
@@ -199,6 +202,7 @@ class Collector:
         if not machines:
             state = self._occupied.pop(machine.seen.id)
             self._changed[state.id] = state
+            self._kept.clear()
         self.count -= 1
 
     def close(self, machine: Machine) -> None:
@@ -231,24 +235,28 @@ class Collector:
         now : moment [s, Unix]; a state whose match hangs on the time is taken up in any case and must be asked again
         """
         if len(self._occupied) < MANY:
-            return self._look_through(cluster, now)
+            found = self._kept.get(cluster.id)
+            if found is None:
+                found = self._kept[cluster.id] = self._look_through(cluster, now)
+            return found
         for state in self._changed.values():
             self._columns.put(state)
         self._changed.clear()
         return self._compare(cluster, now)
 
     def _look_through(self, cluster: Autocluster, now: float) -> Candidates:
-        table, varies, varying = self.table, self.table.matcher.reads_time, False
+        table, number, varying = self.table, cluster.id, False
         cores, memory, gpus = cluster.cpus, cluster.memory_mib, cluster.gpus
         ranked = []
         for state in self._occupied.values():
-            left = state.left
-            if left.cpus < cores or len(left.devices) < gpus or left.memory_mib < memory:
-                continue
-            fits = state.fits.get(cluster.id)
+            fits = state.fits.get(number)
             if fits is None:
-                varying |= (fits := varies(cluster, state.kind))
-                fits = fits or table.fits(cluster, state, now)
+                left = state.left
+                if left.cpus < cores or len(left.devices) < gpus or left.memory_mib < memory:
+                    continue
+                varies = table.varies(cluster, state.kind)
+                varying |= varies
+                fits = varies or table.fits(cluster, state, now)
             if fits:
                 ranked.append(_entry(table, cluster, state))
         ranked.sort()
