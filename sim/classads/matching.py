@@ -413,19 +413,27 @@ class Matcher:
             and self.agrees(cluster, kind, left, now)
         )
 
+    def verdict(self, cluster: Autocluster, kind: Kind, now: float) -> bool | None:
+        """Tell whether both sides' expressions hold whatever is left of the slot and whenever; None if it hangs on that."""
+        found = cluster.verdicts.get(kind.id)
+        if found is not None:
+            return found
+        reads = self._reads(cluster, kind)
+        if reads.remainder or reads.time:
+            return None
+        shared = (reads, *self._views(cluster, kind, reads))
+        found = self._memo.get(shared)
+        if found is None:
+            found = self._remember(shared, found=self._evaluate(cluster, kind.fixed, now))
+        cluster.verdicts[kind.id] = found
+        return found
+
     def agrees(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether both sides' expressions hold, the arithmetic on free resources left aside."""
-        verdict = cluster.verdicts.get(kind.id)
-        if verdict is not None:
-            return verdict
+        found = self.verdict(cluster, kind, now)
+        if found is not None:
+            return found
         reads = self._reads(cluster, kind)
-        if not (reads.remainder or reads.time):
-            shared = (reads, *self._views(cluster, kind, reads))
-            verdict = self._memo.get(shared)
-            if verdict is None:
-                verdict = self._remember(shared, found=self._evaluate(cluster, kind.fixed, now))
-            cluster.verdicts[kind.id] = verdict
-            return verdict
         key = (cluster.id, kind.id, left if reads.remainder else None, now if reads.time else None)
         found = self._memo.get(key)
         if found is None:

@@ -36,6 +36,8 @@ def shares(effective: Sequence[float]) -> list[float]:
 
 def limits(effective: Mapping[str, float], usage: Mapping[str, float], weight: float) -> dict[str, float]:
     """What each submitter may take in this spin [weighted cores]: its share of the pool's weight less its use."""
-    names = list(effective)
-    parts = shares([effective[name] for name in names])
-    return {name: max(0.0, part * weight - usage[name]) for name, part in zip(names, parts, strict=True)}
+    parts = shares(list(effective.values()))
+    return {
+        name: left if (left := part * weight - usage[name]) > 0 else 0.0
+        for name, part in zip(effective, parts, strict=True)
+    }

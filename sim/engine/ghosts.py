@@ -131,7 +131,7 @@ class Ghosts:
     def _would_match(self, cluster: Autocluster, now: float, unix: float) -> bool:
         """Whether the best slot for such a job would take it; 23.x may refuse although its ad shows a device."""
         startds = self._startds
-        for entry in startds.collector.candidates(cluster, unix).ranked:
+        for entry in startds.collector.candidates(cluster, unix):
             state = entry[4]
             if state.machines and startds.table.fits(cluster, state, unix):
                 return startds.claimable(cluster, state.machines[0], now)

@@ -186,7 +186,7 @@ class Negotiator:
             # in the first spin the limit doesn't bind where a startd's RANK prefers the job, and who only runs jobs has a
             # share; then who has no idle job leaves (`negotiateWithGroup`)
             lenient = self.consider_preemption and cycle.spins == 1
-            if not lenient and sum(usage.values()) >= quota:
+            if not lenient and quota < FOREVER and sum(usage.values()) >= quota:
                 break
             present = [person for person in everyone if lenient or person.name in waiting]
             limit = self._limits(present, usage, pie_weight, quota)
@@ -196,8 +196,10 @@ class Negotiator:
             for person in order:
                 if probe is not None and cycle.spins == 1 and person in observers:
                     probe(person, self._share(person, present, pie_weight), now)
-                allowed = min(limit.get(person.name, 0.0), pie)
-                if person.name not in waiting or (cycle.spins > 1 and allowed < smallest):
+                if person.name not in waiting:
+                    continue
+                allowed = min(limit[person.name], pie)
+                if cycle.spins > 1 and allowed < smallest:
                     continue
                 if not lenient and quota < FOREVER and sum(usage.values()) >= quota:
                     break
@@ -351,7 +353,7 @@ class Negotiator:
     def _best(self, turn: Turn, cluster: Autocluster, found: Candidates, now: float) -> int | None:
         """The place of the best state with a machine left that the submitter's limit permits."""
         ranked, place = found.ranked, 0
-        while place < len(ranked):
+        while found.reaches(place):
             state = ranked[place][4]
             if not state.machines:
                 found.strike(place)

@@ -136,6 +136,12 @@ def pre_job_rank(slot_rank: float, left: Remainder, *, owned: bool = False) -> n
     return np.float32(1e7 * slot_rank + (0 if owned else 1e6) - 1e5 * left.cpus - left.memory_mib)
 
 
+def pre_job_ranks(slot_rank: np.ndarray, cpus: np.ndarray, memory_mib: np.ndarray) -> np.ndarray:
+    """`pre_job_rank` of many slots without owner."""
+    ranks: np.ndarray = (1e7 * slot_rank + 1e6 - 1e5 * cpus - memory_mib).astype(np.float32)
+    return ranks
+
+
 def post_job_rank(kflops: float | None, slot_id: float) -> float:
     """NEGOTIATOR_POST_JOB_RANK as by default for a slot without owner, in single precision: KFlops − SlotID.
 
