@@ -35,6 +35,16 @@ def test_sample_observed_beside_simulated() -> None:
     assert answer["manifest"]["policy"]["negotiator_interval"] == 20
 
 
+def test_what_is_held_is_told() -> None:
+    """The sample's machines don't say HasSIF: a job that gets one of them with an image file is held, and that is said."""
+    told = poolscope("simulate", "containers", "--set", "delivery.path=osdf", "--replications", "1").stdout
+    assert "316.0 jobs held" in told
+    assert "316.0 of them on machines that can't take software by this path" in told
+    assert (
+        "0.0 jobs held" in poolscope("simulate", "containers", "--replications", "1").stdout
+    )  # CVMFS needs no ability
+
+
 def test_same_seed_same_output() -> None:
     """Two processes print the same bytes for the same seed, others for another."""
     first, second, other = (

@@ -71,6 +71,9 @@ def report(
         "waits": table.to_dict("records"),
         "evictions": sum(each.evictions for each in runs) / replications,
         "real_evictions": runs[0].observed_evictions,
+        "held": sum(each.held for each in runs) / replications,
+        "failed": sum(each.failed for each in runs) / replications,
+        "unserved": sum(each.unserved for each in runs) / replications,
         "goodput": sum(each.goodput for each in runs) / replications,
         "makespan_s": sum(each.makespan_s for each in runs) / replications,
         "score": score(table),
@@ -114,7 +117,7 @@ def _words(
         if by in {"class", "submitter"}:
             lines += ["", f"by {by}"]
         lines += [_line(row, seen=seen) for row in rows if row["by"] == by]
-    lines += ["", _foot(result, seen=seen)]
+    lines += ["", _foot(result, seen=seen), *_lost(result)]
     if course:
         lines += _went(result["course"])
     if result["manifest"].get("impossible"):
@@ -132,6 +135,19 @@ def _foot(result: dict[str, Any], *, seen: bool) -> str:
         f"evictions {result['real_evictions']} observed, {result['evictions']:.1f} simulated; {goodput}; "
         f"mean error of the groups' means {result['score']:.0%} (groups of 20 jobs and more)"
     )
+
+
+def _lost(result: dict[str, Any]) -> list[str]:
+    """What ended otherwise than jobs should, where something did."""
+    told = []
+    if result["held"] or result["failed"]:
+        told.append(f"{result['held']:.1f} jobs held, {result['failed']:.1f} runs failed")
+    if result["unserved"]:
+        told.append(
+            f"{result['unserved']:.1f} of them on machines that can't take software by this path (their ads don't say so, or the disk is "
+            "full); delivery.machines: apptainer takes all for able"
+        )
+    return told
 
 
 def _went(course: dict[str, Any]) -> list[str]:

@@ -159,6 +159,21 @@ class Run:
         """Attempts that a vanishing machine cut short."""
         return int(self.attempts["outcome"].isin(["evicted", "lost"]).sum())
 
+    @property
+    def held(self) -> int:
+        """Jobs that are on hold at the end."""
+        return int((self.jobs["status"] == "held").sum())
+
+    @property
+    def failed(self) -> int:
+        """Attempts that ended with an exit code other than 0, or whose software didn't come."""
+        return int((self.attempts["outcome"] == "failed").sum())
+
+    @property
+    def unserved(self) -> int:
+        """Attempts that were held because their machine couldn't take their software."""
+        return int((self.starts["failure"] == "held").sum())
+
 
 def simulate(
     scenario: Scenario,
