@@ -1,10 +1,10 @@
 """What delivery costs the engine: CPU time of the same jobs with and without it, as a ratio in one run.
 
-1,000 one-GPU slots of five kinds at 50 sites, jobs in a Poisson stream at 90 % load, a third restricted to two kinds; a
-run without delivery and one for each path by turns, each in a process of its own; the ratio is the median of the rounds',
-for a machine that other work slows down slows both of a round.
+1,000 one-GPU slots of five kinds at 50 sites, jobs in a Poisson stream at 90 % load, a third restricted to two kinds. A
+pool without delivery and one for each path run side by side, a slice of simulated time each by turns, so that whatever
+else the machine does meets all of them alike; a second pool without delivery tells how well that works.
 
-    python -m benchmarks.delivery [--jobs 100000] [--rounds 7]
+    python -m benchmarks.delivery [--jobs 100000] [--slices 400]
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import argparse
 import gc
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,8 +52,8 @@ def workload(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return times, runs, rng.random(count) < 0.3
 
 
-def cpu_s(count: int, path: str) -> tuple[float, float]:
-    """CPU seconds of a run and the mean start-up of its jobs [s]; building the pool isn't counted, making delivery is."""
+def pool_with(path: str, count: int) -> Pool:
+    """The pool with so many jobs, whose software comes by this path."""
     texts = [slot_text(*kind) for kind in KINDS]
     ads = [job_ad("true", Request(1, 1, 128)), job_ad("TARGET.GPUs_Capability >= 8.0", Request(1, 1, 128))]
     matcher = Matcher(ads, texts)
@@ -85,43 +84,45 @@ def cpu_s(count: int, path: str) -> tuple[float, float]:
         }
     )
     none = pd.DataFrame({"slot_type": [], "name": [], "cvmfs": []})
-    gc.collect()
-    began = time.process_time()
-    pool = Pool(
-        jobs, sessions, matcher=matcher, policy=PolicySection(), start_unix=START, streams=Streams.of(1),
-        delivery=make_delivery(DeliverySection.model_validate({"path": path}), frame, none, 1),
+    delivery = make_delivery(DeliverySection.model_validate({"path": path}), frame, none, 1)
+    return Pool(
+        jobs, sessions, matcher=matcher, policy=PolicySection(), start_unix=START, streams=Streams.of(1), delivery=delivery,
     )  # fmt: skip
-    pool.run(1e9)
-    spent = time.process_time() - began
-    return spent, float(pool.recorder.starts_frame(0)["seconds"].mean())
+
+
+def measure(paths: Sequence[str], count: int, slices: int) -> tuple[list[float], list[float]]:
+    """CPU seconds of a run for each path, all side by side, and the mean start-up of its jobs [s]."""
+    pools = [pool_with(path, count) for path in paths]
+    length_s = count * MEAN_S / (SLOTS * LOAD)
+    spent = [0.0] * len(pools)
+    gc.collect()
+    gc.disable()
+    for until_s in [*np.linspace(0.0, length_s, slices + 1)[1:].tolist(), 1e9]:
+        for place, pool in enumerate(pools):
+            began = time.process_time()
+            pool.run(until_s)
+            spent[place] += time.process_time() - began
+    return spent, [float(pool.recorder.starts_frame(0)["seconds"].mean()) for pool in pools]
 
 
 def main() -> None:
-    """Run the rounds and print ratios as JSON."""
+    """Run and print ratios as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--slices", type=int, default=400)
     asked = parser.parse_args()
-    spent: dict[str, list[float]] = {path: [] for path in ("recorded", *PATHS)}
-    starts: dict[str, float] = {}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as process:
-        for _ in range(asked.rounds):
-            for path, times in spent.items():
-                seconds, starts[path] = process.submit(cpu_s, asked.jobs, path).result()
-                times.append(seconds)
-    ratios = {path: np.array(times) / np.array(spent["recorded"]) for path, times in spent.items()}
-    told = {path: round(float(np.median(each)), 3) for path, each in ratios.items() if path != "recorded"}
-    print(
-        json.dumps(
-            {
-                "jobs": asked.jobs,
-                "rounds": asked.rounds,
-                "ratio": told,
-                "mean_start_up_s": starts,
-                "cpu_s": spent,
-            }
-        )
-    )
+    paths = ("recorded", "recorded", *PATHS)
+    spent, starts = measure(paths, asked.jobs, asked.slices)
+    told = {
+        "jobs": asked.jobs,
+        "twice without": round(spent[1] / spent[0], 3),
+        "ratio": {
+            path: round(seconds / spent[0], 3) for path, seconds in zip(paths[2:], spent[2:], strict=True)
+        },
+        "mean_start_up_s": dict(zip(paths[2:], starts[2:], strict=True)),
+        "cpu_s": spent,
+    }
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":
