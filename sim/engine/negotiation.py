@@ -178,20 +178,27 @@ class Negotiation:
             )
         unix = self._start_unix + now
         preemption = self._preemption.ripe(now)
+        smallest = self._startds.smallest() if self._policy.fair_share else 0.0
         if self._groups:
-            return self._serve_groups(unix, preemption, observers, probe)
+            return self._serve_groups(unix, smallest, preemption, observers, probe)
         return self._negotiator.negotiate(
             self._accountant.submitters.values(),
             self._startds.weight,
             unix,
             self._schedd,
+            smallest=smallest,
             preemption=preemption,
             observers=observers,
             probe=probe,
         )
 
     def _serve_groups(
-        self, unix: float, preemption: Preemption | None, observers: list[Submitter], probe: Probe | None
+        self,
+        unix: float,
+        smallest: float,
+        preemption: Preemption | None,
+        observers: list[Submitter],
+        probe: Probe | None,
     ) -> Cycle:
         """Serve accounting groups one after another within their allocations (fact sheet §1.9)."""
         negotiator, schedd, policy, weight = (
@@ -217,6 +224,7 @@ class Negotiation:
                     weight,
                     unix,
                     schedd,
+                    smallest=smallest,
                     quota=math.floor(
                         max(given[name], quota[name])
                     ),  # whole cores (`hgq_negotiate_with_all_groups`)
@@ -238,5 +246,5 @@ class Negotiation:
             for person in members[group.name]
         ]
         if again:
-            total.add(negotiator.negotiate([*members[ROOT], *again], weight, unix, schedd))
+            total.add(negotiator.negotiate([*members[ROOT], *again], weight, unix, schedd, smallest=smallest))
         return total

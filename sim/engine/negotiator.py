@@ -120,14 +120,12 @@ class Negotiator:
     fair_share : submitters go in order of effective priority, each up to its share; without it in random order, unlimited
     ceilings : most that a submitter may use [weighted cores], by name
     ledger : concurrency limits
-    smallest : the least weight of any slot, whole or carved, taken or not [weighted cores]: 0 where a machine is full
     """
 
     def __init__(
         self,
         collector: Collector,
         ties: Draws,
-        smallest: Callable[[], float],
         *,
         probes: Draws | None = None,
         consider_preemption: bool,
@@ -139,7 +137,6 @@ class Negotiator:
         self.collector = collector
         self.table: SlotTable = collector.table
         self.ties = ties
-        self.smallest = smallest
         self.probes = probes or ties
         self.consider_preemption = consider_preemption
         self.one_match_per_slot = one_match_per_slot
@@ -156,12 +153,16 @@ class Negotiator:
         now: float,
         schedd: AccessPoint,
         *,
+        smallest: float,
         quota: float = FOREVER,
         preemption: Preemption | None = None,
         observers: Collection[Submitter] = (),
         probe: Probe | None = None,
     ) -> Cycle:
         """Serve these submitters at `now` [s, Unix] from a pool, or a group's quota of it, of `weight` cores.
+
+        smallest : the least weight of any slot ad as the cycle found them, whole or carved [weighted cores]: 0 where a machine
+            is full. What is matched in the cycle changes none of those ads
 
         `probe` is told of the turn of each submitter among `observers` in the first spin. Observers take no share from
         anybody.
@@ -177,7 +178,6 @@ class Negotiator:
         # where nobody waits only observers are served, and nobody else's draws may depend on them
         lots = self.ties if waiting else self.probes
         order = self._order(everyone, observers, usage, pie_weight, lots)
-        smallest = self.smallest() if self.fair_share else 0.0
         if probe is not None and not waiting:
             for person in order:
                 probe(person, weight, now)

@@ -118,7 +118,6 @@ class Pool:
         negotiator = Negotiator(
             collector,
             streams.ties,
-            self._startds.smallest,
             probes=streams.probes,
             consider_preemption=policy.consider_preemption,
             one_match_per_slot=policy.one_match_per_slot,
