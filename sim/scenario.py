@@ -75,6 +75,8 @@ class PolicySection(Section):
     claim_leftovers: bool = True
     claim_reuse: bool = True
     reschedule: bool = True
+    reschedule_delay: Duration = 0.013
+    """From a round of the schedd until the negotiator has its RESCHEDULE: 4-22 ms in the logs of recorded pools."""
     reschedule_from_rest: bool = False
     """Only a submission that finds no idle job advertised asks for a cycle (25.x); else every one does (23.x)."""
     update_when_satisfied: bool = True

@@ -180,10 +180,10 @@ class JobQueue:
             yield one
 
     def requests(self, until_s: float) -> Iterator[float]:
-        """When the schedd will ask for a cycle [s]."""
+        """When the negotiator will hear that the schedd asks for a cycle [s]."""
         for one in self.rounds_until(until_s):
             if one.reschedule and one.at_s >= 0:  # what came before the run has had its cycle
-                yield one.at_s
+                yield one.at_s + self._policy.reschedule_delay
 
 
 def _order(job: Job) -> tuple[float, int, int]:

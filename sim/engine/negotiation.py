@@ -105,7 +105,8 @@ class Negotiation:
                 yield env.timeout(max(0.0, one.at_s - env.now))
                 self._queue.catch_up(env.now)
                 if one.reschedule and self._queue.woken_s >= one.at_s:
-                    yield env.timeout(max(0.0, self._next_cycle(started, [one.at_s]) - env.now))
+                    heard_s = one.at_s + policy.reschedule_delay
+                    yield env.timeout(max(0.0, self._next_cycle(started, [heard_s]) - env.now))
                     return
         elif policy.reschedule and started >= 0:
             while self._ghosts.next_s < next_s:
@@ -123,7 +124,7 @@ class Negotiation:
         queue.catch_up(env.now)
         come = ghosts.hear(env.now)
         told_s = max(env.now, queue.counted_s + self._policy.schedd_min_interval)
-        look_s = self._next_cycle(started, [told_s])
+        look_s = self._next_cycle(started, [told_s + self._policy.reschedule_delay])
         if look_s >= next_s:
             return
         yield env.timeout(max(0.0, look_s - env.now))

@@ -258,9 +258,24 @@ class TestTimers:
         """`queue 3` is one transaction, logged within a millisecond: one RESCHEDULE, after which all three are seen."""
         found = list(itertools.islice(rounds([0.25, 0.2505, 0.251, FOREVER], 300, 5, last=-100.0), 2))
         assert [(one.at_s, one.reschedule) for one in found] == [(0.251, True), (300.251, False)]
-        made = Made().machine("m", slot_text(cpus=1)).machine("n", slot_text(cpus=1))
+        made = Made(reschedule_delay=0).machine("m", slot_text(cpus=1)).machine("n", slot_text(cpus=1))
         made.jobs("a", 1, at=70.25, run=5000).jobs("a", 1, at=70.251, run=5000)
         assert [began for _, began in starts(made.run(until=200, last_cycle=-40))] == [71.251, 71.251]
+
+    @pytest.mark.parametrize(("delay", "third"), [(0.013, 91.653), (0.0, 110.64 + 1)])
+    def test_the_schedds_timer_comes_before_the_cycle_of_the_same_second(
+        self, delay: float, third: float
+    ) -> None:
+        """Both keep the fraction of what woke them, and RESCHEDULE wakes the negotiator some milliseconds after the schedd.
+
+        The round at 90.645 s counts c, and the cycle at 90.653 s hears of it; without the delay it comes at 90.640 s.
+        """
+        made = Made(schedd_min_interval=4, reschedule_delay=delay)
+        for number, (name, at) in enumerate((("a", 70.64), ("b", 85.64), ("c", 88.645))):
+            made.machine(f"m{number}", slot_text(cpus=1)).jobs(name, 1, at=at, run=5000)
+        began = dict(starts(made.run(until=200, last_cycle=-40)))
+        assert [began["a"], began["b"]] == pytest.approx([71.64 + delay, 91.64 + delay])
+        assert began["c"] == pytest.approx(third, abs=0.03)
 
     @pytest.mark.parametrize("seed", range(5))
     def test_the_cycle_before_the_run_holds_up_the_first(self, seed: int) -> None:

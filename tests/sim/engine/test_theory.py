@@ -23,7 +23,7 @@ AT_ONCE = QUICK.model_copy(
     update={
         "negotiator_interval": 1e9, "negotiator_cycle_delay": 0, "negotiator_min_interval": 0, "first_cycle": 0,
         "schedd_min_interval": 0, "schedd_interval": 1e9, "update_delay_low": 0, "update_delay_high": 0,
-        "match_to_start": 0, "reuse_to_start": 0, "claim_worklife": -1,
+        "match_to_start": 0, "reuse_to_start": 0, "reschedule_delay": 0, "claim_worklife": -1,
     }
 )  # fmt: skip
 RUNS, JOBS, WARM_UP = 30, 4000, 500
