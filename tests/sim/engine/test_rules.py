@@ -122,6 +122,15 @@ class TestNegotiator:
         pool = made.jobs("g.a@p", 4, at=20, run=5000).run(until=100)
         assert pool.recorder.cycles[1][1].by_submitter == {"g.a@p": matched}
 
+    def test_what_other_groups_matched_makes_no_slot_smaller(self) -> None:
+        """f's match leaves one core of three, but the ads that the cycle found have three: g's last two cores are too few."""
+        policy = {**SOON, **ALONE, "first_cycle": 10, "consider_preemption": False}
+        made = Made(groups={"f": GroupSection(quota=4), "g": GroupSection(quota=5)}, **policy)
+        for number in range(5):
+            made.machine(f"m{number}", slot_text(cpus=3))
+        made.jobs("f.z@p", 1, run=5000, request=Request(0, 2, 128)).jobs("g.a@p", 4, run=5000)
+        assert made.run(until=100).recorder.cycles[0][1].by_submitter == {"f.z@p": 1, "g.a@p": 1}
+
     def test_who_only_runs_jobs_keeps_its_share_for_one_spin(self) -> None:
         """With preemption considered a busy user without idle jobs counts in the first spin, then leaves."""
         made = Made(**SOON, **ALONE, first_cycle=10, prio_factors={"busy": 1.0, "new": 1000.0})
