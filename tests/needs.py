@@ -12,7 +12,14 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-_PREFIXES = ("no real pool: ", "no browser: ", "no shared data: ", "no registry: ", "no systemd: ")
+_PREFIXES = (
+    "no real pool: ",
+    "no browser: ",
+    "no shared data: ",
+    "no registry: ",
+    "no systemd: ",
+    "no root: ",
+)
 
 
 def need(reason: str, *, hard: bool = True) -> NoReturn:

@@ -46,7 +46,7 @@ class Pool:
     start_unix : when the run begins [s, Unix]; ads are judged at this time plus the simulated one
     priorities : real priorities at the beginning, by submitter; 0.5 for others
     delivery : how software reaches the jobs; nothing is added to the policy's constant without it
-    speeds : how much faster than recorded a job runs on a device model [1], by model
+    speeds : how many times as fast as on a device of speed 1 a job runs [1], by device model; 1 for those not named
     last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
     last_round_s : when the schedd last counted its jobs before the run; drawn where nothing is known
     priorities_at : moments at which priorities are noted, as the last cycle left them, ascending

@@ -42,7 +42,7 @@ class Schedd:
     delays : draws for delays
     start_unix : when the run begins [s, Unix]
     delivery : how software reaches the jobs; nothing is added to the policy's constant without it
-    speeds : how much faster than recorded a job runs on a device model [1], by model
+    speeds : how many times as fast as on a device of speed 1 a job runs [1], by device model; 1 for those not named
     when_done : called when no job is left
 
     unfinished : how many jobs have not ended, those that are still to come among them
@@ -184,7 +184,7 @@ class Schedd:
         self.timers.end(when_s, self._ended, (claim, claim.serial, outcome, failure))
 
     def _speed(self, claim: Claim) -> float:
-        """How much faster than recorded a job runs here [1]."""
+        """How many times as fast as on a device of speed 1 a job runs here [1]."""
         if not claim.places or not self._speeds:
             return 1.0
         return self._speeds.get(claim.machine.models[claim.places[0]], 1.0)

@@ -21,6 +21,7 @@ from sim.errors import SourceError, StoreError
 from sim.store import Store, upkeep
 from tests.collectors.endurance import watch
 from tests.collectors.proxy import address_of, proxied, through
+from tests.needs import need
 from tests.realpool.configuration import PoolSpec
 from tests.realpool.hosts import HOSTS
 from tests.realpool.pool import Pool
@@ -162,7 +163,14 @@ def test_denied(store: Store) -> None:
     assert done.sources["negotiator"]["error"] is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.fixture
+def root() -> None:
+    """Only root may mount a small disk."""
+    if os.geteuid() != 0:
+        need("no root: a small disk can't be mounted")
+
+
+@pytest.mark.usefixtures("root")
 class TestDisk:
     def test_full(self, tmp_path: Path) -> None:
         """A disk of 3 MB fills up: what was written stays whole, and with room again the watch goes on."""
