@@ -6,12 +6,13 @@ import gc
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import htcondor2
 import pandas as pd
+from classad2 import ClassAd
 
 from collectors.projection import Memory, attributes, cycle_attributes
 from sim.classads.ads import expression, number_of, parse_one, text_of
@@ -230,7 +231,21 @@ def cycles(address: Address) -> tuple[Framed, list[Location]]:
 def priorities(negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
     """What a negotiator says of its submitters, as the frame priorities."""
     ads = htcondor2.Negotiator(parse_one(negotiator.text)).getPriorities()
-    return priorities_frame(ads, seen_at=at, snapshot=snapshot)
+    return priorities_frame(told_apart(ads), seen_at=at, snapshot=snapshot)
+
+
+def told_apart(ads: Iterable[Mapping[str, Any]]) -> list[ClassAd]:
+    """Each submitter's own ad out of those that getPriorities gives.
+
+    The negotiator answers with one ad of numbered attributes, and the bindings sort these by the last digit alone (seen in
+    htcondor 25.14): with ten submitters or more, Name1 in an ad that has a Name is the name of another one.
+    """
+    apart: dict[tuple[int, str], ClassAd] = {}
+    for place, ad in enumerate(ads):
+        for attribute, value in ad.items():
+            plain = attribute.rstrip("0123456789")
+            apart.setdefault((place, attribute[len(plain) :]), ClassAd())[plain] = value
+    return list(apart.values())
 
 
 def accounting(address: Address, negotiator: str, at: pd.Timestamp, snapshot: str) -> Framed:

@@ -205,6 +205,25 @@ class TestAgainstTools:
         for submitter in pool.spec.submitters:
             assert factors[submitter.name] == pytest.approx(submitter.factor)
 
+    def test_priorities_of_more_than_ten(self, pool: Pool, daemons: Daemons) -> None:
+        """The bindings take the last digit of a submitter's number for the whole of it."""
+        _, (negotiator,) = daemons.cycles()
+        many = {f"one-of-many-{n}@pool.example": 100.0 + n for n in range(120)}
+        for name, factor in many.items():
+            pool.tool("condor_userprio", "-setfactor", name, str(factor))
+        try:
+            rows = [
+                line.split() for line in pool.tool("condor_userprio", "-allusers", "-priority").splitlines()
+            ]
+            people = daemons.priorities(negotiator, now().at, "s").frame
+        finally:
+            for name in many:
+                pool.tool("condor_userprio", "-delete", name)
+        true = {row[0]: float(row[3]) for row in rows if len(row) > 3 and "@" in row[0]}
+        assert many.items() <= true.items()
+        own = people[~people["is_group"]]
+        assert dict(zip(own["submitter"], own["factor"], strict=True)) == pytest.approx(true)
+
     def test_accounting_ads_say_the_same(self, pool: Pool, daemons: Daemons) -> None:
         """They stand in for a negotiator that can't be asked."""
         for owner in ("erin", "frank"):  # the collector hears of users once they have used something
