@@ -46,6 +46,13 @@ class Compared(NamedTuple):
     curves_table: Any
     curves_csv: str
 
+    def beside(self, jobs: object, offered: object) -> Compared:
+        """The same beside what the chooser has: told its own value again, late, it would undo a choice made meanwhile."""
+        return self._replace(
+            jobs_offered=no_update if self.jobs_offered == offered else self.jobs_offered,
+            jobs_chosen=no_update if self.jobs_chosen == jobs else self.jobs_chosen,
+        )
+
     @staticmethod
     def outputs() -> list[Output]:
         """Where each part goes."""

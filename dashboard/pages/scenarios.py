@@ -183,15 +183,12 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
             return no_update, _mistakes(str(error)), [no_update] * len(values), [no_update] * len(checks)
         shown = no_update if by == "sc-yaml" else draft.write(content)
         new = [draft.get(content, name) for name in names]
-        return (
-            shown,
-            None,
-            [_value(kinds[name], value) for name, value in zip(names, new, strict=True)],
-            [
-                bool(value) if kinds[name].kind == "flag" else no_update
-                for name, value in zip(names, new, strict=True)
-            ],
-        )
+        told = [_value(kinds[name], value) for name, value in zip(names, new, strict=True)]
+        ticks = [
+            bool(value) if kinds[name].kind == "flag" else no_update
+            for name, value in zip(names, new, strict=True)
+        ]
+        return shown, None, _changed(told, values), _changed(ticks, checks)
 
     _register_offers(app, data)
 
@@ -251,14 +248,21 @@ def register(app: Dash, data: Data, runs: Runs) -> None:
         Input("scheme", "data"),
         Input("sc-jobs", "value"),
         State("sc-compared", "data"),
+        State("sc-jobs", "data"),
     )
-    def show(_state: Any, scheme: str, jobs: Any, held: Any) -> Compared:
+    def show(_state: Any, scheme: str, jobs: Any, held: Any, offered: Any) -> Compared:
         compared = draft.parse_compared({"cmp": ",".join(map(str, held)) if isinstance(held, list) else ""})
-        return show_comparison(runs, compared, scheme_of(scheme), text(jobs, "Jobs"))
+        shown = show_comparison(runs, compared, scheme_of(scheme), text(jobs, "Jobs"))
+        return shown.beside(jobs, offered)
 
     app.clientside_callback(
         ClientsideFunction("poolscope", "address"), Output("sc-url", "children"), Input("sc-query", "data")
     )
+
+
+def _changed(told: list[Any], held: list[Any]) -> list[Any]:
+    """What fields are told: one that holds its value already is left alone, for its user may have gone on writing."""
+    return [no_update if new == old else new for new, old in zip(told, held, strict=True)]
 
 
 def _keys(names: Any, kinds: Collection[str]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dash import Dash
+from dash import Dash, no_update
 
 from dashboard import spec as specs
 from dashboard.data import Data
@@ -84,4 +84,10 @@ def test_the_page_compares_as_poolscope_sweep_does(app: Dash, data: Data, tmp_pa
     assert shown.differences_caption.startswith("GPU jobs, 2 seeds in common")
     assert "slow" in str(shown.differences_table)
     assert show_comparison(runs, names[1:], "light").charts_style == {"display": "none"}
+    late = shown.beside(shown.jobs_chosen, shown.jobs_offered)
+    assert (late.jobs_offered, late.jobs_chosen) == (
+        no_update,
+        no_update,
+    )  # or it would undo a choice made meanwhile
+    assert shown.beside("user nobody", []) == shown
     assert compare(runs, ["0123456789ab", *names]).empty
