@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import htcondor2
 import pandas as pd
-from classad2 import ClassAd
 
 from collectors.projection import Memory, attributes, cycle_attributes
-from sim.classads.ads import expression, number_of, parse_one, text_of
+from sim.classads.ads import Ad, expression, number_of, parse_one, text_of
 from sim.classads.columns import Columns
 from sim.inventory import (
     Devices,
@@ -234,17 +233,17 @@ def priorities(negotiator: Location, at: pd.Timestamp, snapshot: str) -> Framed:
     return priorities_frame(told_apart(ads), seen_at=at, snapshot=snapshot)
 
 
-def told_apart(ads: Iterable[Mapping[str, Any]]) -> list[ClassAd]:
+def told_apart(ads: Iterable[Mapping[str, Any]]) -> list[Ad]:
     """Each submitter's own ad out of those that getPriorities gives.
 
     The negotiator answers with one ad of numbered attributes, and the bindings sort these by the last digit alone (seen in
     htcondor 25.14): with ten submitters or more, Name1 in an ad that has a Name is the name of another one.
     """
-    apart: dict[tuple[int, str], ClassAd] = {}
+    apart: dict[tuple[int, str], Ad] = {}
     for place, ad in enumerate(ads):
         for attribute, value in ad.items():
             plain = attribute.rstrip("0123456789")
-            apart.setdefault((place, attribute[len(plain) :]), ClassAd())[plain] = value
+            apart.setdefault((place, attribute[len(plain) :]), Ad())[plain] = value
     return list(apart.values())
 
 
