@@ -35,10 +35,12 @@ DEFAULT_LIMIT_S = 240.0  # of a pilot's download, first by Pelican, then by HTTP
 
 
 class Host(Protocol):
-    """What is read of a machine: the name of its startd, its host, its site."""
+    """What is read of a machine: the name of its startd's stay, its startd, its host, its site."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
+    @property
+    def startd(self) -> str: ...  # noqa: D102
     @property
     def host(self) -> str: ...  # noqa: D102
     @property
@@ -539,7 +541,7 @@ class Delivery:
             if site is None:
                 site = self._sites[machine.site] = _Site(Cache(self.section.squid_cache))
             address = machine.site if self.section.nat else machine.host
-            can = self._abilities.get(machine.name, self._able)
+            can = self._abilities.get(machine.startd, self._able)
             place = self._places[machine.name] = _Place(machine.name, address, self._node(machine), site, can)
         return place
 

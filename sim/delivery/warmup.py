@@ -29,6 +29,11 @@ class _Node:
     host: str
     site: str
 
+    @property
+    def startd(self) -> str:
+        """Its startd's name; it has one stay only."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Workload:

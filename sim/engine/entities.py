@@ -12,6 +12,12 @@ from typing import NamedTuple
 from sim.classads.matching import Autocluster, Kind, Remainder
 
 OrderKey = tuple[float, int, int]  # −JobPrio, ClusterId, ProcId: prio_compar of the schedd's qmgmt.cpp
+AGAIN = "#"
+"""Stands between the name of a startd and the number of its stay, where another of the same name came later."""
+
+SLOT = "slot1"
+"""What the one slot of a startd is called."""
+
 FOREVER = float("inf")
 
 
@@ -253,18 +259,21 @@ class Machine:
 
     Parameters
     ----------
-    name, host, site : of its startd, its host, its site
+    name, host, site : of its startd, its host, its site; a startd with several slots is several machines of its name
     kind : of its slot
     devices : the kinds of its devices, in inventory order; `device_ids`, `models`, `capabilities` go with them
     total : all that it has
     retire_s, die_s : when it stops accepting jobs, and when it means to go [s]
     rank : NEGOTIATOR_POST_JOB_RANK of its slot
+    slot : what its slot is called on the startd
     cache : what its nodes hold of software; owned by the delivery model
 
+    startd : `name` without the number of its stay; `slot_name` tells all slots of all stays apart
     free : places of the free devices in `devices`, in inventory order
     state : what is left of it; `seen` is what its ad in the collector says
     due_s : when a change reaches the collector; infinity if none is under way
     listed, taken, closed : its ad is offered; it was matched in this cycle; it takes no job any more
+    slots_made, spare_ids : the highest id that a dynamic slot had, and a heap of those that are free again
     pollable_s : when a freed device can be claimed again (23.x only), by place
     """
 
@@ -291,7 +300,11 @@ class Machine:
         "retire_s",
         "seen",
         "site",
+        "slot",
+        "slot_name",
         "slots_made",
+        "spare_ids",
+        "startd",
         "state",
         "taken",
         "total",
@@ -314,8 +327,10 @@ class Machine:
         retire_s: float = FOREVER,
         die_s: float = FOREVER,
         rank: float = 0.0,
+        slot: str = SLOT,
     ) -> None:
         self.name = name
+        self.slot = slot
         self.host = host
         self.site = site
         self.kind = kind
@@ -336,6 +351,9 @@ class Machine:
         self.pollable_s: dict[int, float] = {}
         self.claims: dict[int, Claim] = {}
         self.slots_made = 0
+        self.startd = name.partition(AGAIN)[0]
+        self.slot_name = f"{slot}@{name}"
+        self.spare_ids: list[int] = []
         self.cache: object = None
 
 

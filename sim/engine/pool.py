@@ -208,7 +208,7 @@ class Pool:
 
     @property
     def machines(self) -> Mapping[str, Machine]:
-        """The machines that the collector knows, by name."""
+        """The machines that the collector knows, by their slots' names."""
         return self._startds.machines
 
     @property

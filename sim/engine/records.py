@@ -31,6 +31,12 @@ class ProbeResult(NamedTuple):
     started_s: float
 
 
+def slot_of(machine: Machine, dynamic: int) -> str:
+    """What the collector calls the slot of a claim: a dynamic one by its id, or the static one itself."""
+    slot = f"{machine.slot}_{dynamic}" if machine.kind.partitionable else machine.slot
+    return f"{slot}@{machine.startd}"
+
+
 class Held(NamedTuple):
     """What of an attempt's claim is known after it has gone: its number in the pool, and the dynamic slot's on its machine."""
 
@@ -225,7 +231,7 @@ class Recorder:
                 "executing_at": times(self._executing_s),
                 "ended_at": times(self._ended_s),
                 "slot": [
-                    f"slot1_{self._slots[number]}@{machine.name}"
+                    slot_of(machine, self._slots[number])
                     for number, machine in zip(kept, machines, strict=True)
                 ],
                 "machine": [machine.host for machine in machines],

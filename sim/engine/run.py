@@ -19,7 +19,7 @@ import sim
 from sim.classads.matching import Autocluster, Device, Matcher, Remainder, assigned_devices
 from sim.classads.request import Request, job_ad
 from sim.delivery.state import make_delivery
-from sim.engine.entities import Job, Machine
+from sim.engine.entities import AGAIN, SLOT, Job, Machine
 from sim.engine.ghosts import Ghost
 from sim.engine.invariants import verify
 from sim.engine.job_policy import JobPolicy, Terms, draw_failures
@@ -27,7 +27,7 @@ from sim.engine.pool import Pool
 from sim.engine.sessions import Session
 from sim.engine.slots import post_job_rank
 from sim.engine.streams import Streams
-from sim.engine.supply import AGAIN, FrontEnd, Stay, Supply, make_supply
+from sim.engine.supply import FrontEnd, Stay, Supply, make_supply
 from sim.engine.supply.drains import drained
 from sim.errors import InputError
 from sim.policy import effective_policy
@@ -503,13 +503,18 @@ def _manifest(
 def _running(
     jobs: list[RecordedJob], stays: Sequence[Stay], made: Callable[[RecordedJob], Job], start: float
 ) -> list[tuple[Job, str, str]]:
-    """The jobs that run as the run begins, each with its submitter and the machine it runs on."""
-    present = {stay.name.partition(AGAIN)[0]: stay.name for stay in stays if stay.up <= start < stay.down}
+    """The jobs that run as the run begins, each with its submitter and the slot out of which its own was carved."""
+    present = {
+        f"{stay.slot}@{stay.name.partition(AGAIN)[0]}": f"{stay.slot}@{stay.name}"
+        for stay in stays
+        if stay.up <= start < stay.down
+    }
     found = []
     for job in jobs:
         if job.running_on:
-            startd = job.running_on.split("@", 1)[-1]
-            found.append((made(job), job.submitter, present.get(startd, startd)))
+            slot, at, startd = job.running_on.partition("@")
+            whole = f"{slot.partition('_')[0]}@{startd}" if at else f"{SLOT}@{slot}"
+            found.append((made(job), job.submitter, present.get(whole, whole)))
     return found
 
 
@@ -550,9 +555,16 @@ def _session(stay: Stay, matcher: Matcher, start: float) -> Session:
         total=Remainder(stay.cpus, stay.memory_mib, stay.disk_mib, device_kinds),
         retire_s=stay.retire - start,
         die_s=stay.die - start,
-        rank=post_job_rank(matcher.kflops(stay.ad), 1.0),
+        rank=post_job_rank(matcher.kflops(stay.ad), _slot_id(stay.slot)),
+        slot=stay.slot,
     )
     return Session(machine, max(0.0, stay.up - start), stay.down - start, stay.ending)
+
+
+def _slot_id(slot: str) -> float:
+    """SlotID of a slot, which its name ends with."""
+    digits = slot[len(slot.rstrip("0123456789")) :]
+    return float(digits or 1)
 
 
 def _factors(record: Recording) -> dict[str, float]:

@@ -6,6 +6,7 @@ Nothing here knows of jobs but their requests; who runs on a claim is the schedd
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappop, heappush
 
 from sim.classads.matching import Autocluster
 from sim.engine.collector import Collector
@@ -22,7 +23,7 @@ class Startds:
     uniform : draws in [0, 1) for delays
     start_unix : when the run begins [s, Unix]
 
-    machines : those that the collector knows, by name
+    machines : those that the collector knows, by their slots' names
     weight : of all of them [weighted cores]
     preempts : whether a claim may be taken from its job: by PREEMPTION_REQUIREMENTS, or a startd's RANK
     """
@@ -58,7 +59,7 @@ class Startds:
         machine.free = list(range(len(machine.devices)))
         machine.alive = True
         machine.state = machine.seen = self.table.state(machine.kind, machine.total, machine.rank)
-        self.machines[machine.name] = machine
+        self.machines[machine.slot_name] = machine
         self.weight += machine.state.weight
         self.preempts |= self._policy.consider_preemption and self.table.matcher.prefers(machine.kind)
         if machine.retire_s > now:
@@ -88,8 +89,8 @@ class Startds:
     def forget(self, machine: Machine) -> None:
         """Let the collector forget a machine."""
         self.collector.close(machine)
-        if self.machines.get(machine.name) is machine:
-            del self.machines[machine.name]
+        if self.machines.get(machine.slot_name) is machine:
+            del self.machines[machine.slot_name]
             self.weight -= self.table.matcher.weight(machine.kind, machine.total)
 
     def leave_if_empty(self, machine: Machine) -> None:
@@ -142,9 +143,10 @@ class Startds:
                 machine.free = [place for place in free if place not in places]
             places = self._places.setdefault(places, places)  # many claims, few combinations
         machine.state = carving.rest
-        machine.slots_made += 1
         number = self._claims = self._claims + 1
-        claim = Claim(machine, person, carving.shape, places, now, number, machine.slots_made, cluster.limits)
+        claim = Claim(
+            machine, person, carving.shape, places, now, number, next_slot_id(machine), cluster.limits
+        )
         if self.preempts:
             claim.job_rank = self.table.matcher.slot_rank(cluster, machine.kind)
         machine.claims[number] = claim
@@ -161,10 +163,7 @@ class Startds:
         machine = claim.machine
         number = self._claims = self._claims + 1
         rank = self.table.matcher.slot_rank(cluster, machine.kind)
-        machine.slots_made += 1
-        fresh = Claim(
-            machine, person, claim.shape, claim.places, now, number, machine.slots_made, cluster.limits
-        )
+        fresh = Claim(machine, person, claim.shape, claim.places, now, number, claim.slot, cluster.limits)
         fresh.job_rank = rank
         machine.claims[number] = fresh
         person.usage += fresh.shape.weight
@@ -180,6 +179,7 @@ class Startds:
         machine = claim.machine
         if not machine.alive:
             return
+        heappush(machine.spare_ids, claim.slot)
         if machine.due_s <= now:
             self._settle(machine)
         machine.state = self.table.give_back(machine, claim.shape, claim.places)
@@ -239,3 +239,11 @@ class Startds:
             claim.shape.weight for machine in self.machines.values() for claim in machine.claims.values()
         )
         return min(least, min(claims, default=FOREVER))
+
+
+def next_slot_id(machine: Machine) -> int:
+    """The id of a machine's next dynamic slot: the lowest that none has now (seen in every recording: StartLog, `trace.csv`)."""
+    if machine.spare_ids:
+        return heappop(machine.spare_ids)
+    machine.slots_made += 1
+    return machine.slots_made

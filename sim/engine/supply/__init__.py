@@ -2,6 +2,6 @@
 
 from sim.engine.supply.model import Supply, make_supply
 from sim.engine.supply.on_demand import FrontEnd, Grounds
-from sim.engine.supply.stays import AGAIN, Stay, fixed_stays, recorded_stays
+from sim.engine.supply.stays import Stay, fixed_stays, recorded_stays
 
-__all__ = ["AGAIN", "FrontEnd", "Grounds", "Stay", "Supply", "fixed_stays", "make_supply", "recorded_stays"]
+__all__ = ["FrontEnd", "Grounds", "Stay", "Supply", "fixed_stays", "make_supply", "recorded_stays"]

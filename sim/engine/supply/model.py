@@ -11,6 +11,7 @@ import pandas as pd
 
 from sim.classads.ads import number_of, parse_one
 from sim.classads.editing import changed, selector
+from sim.engine.entities import SLOT
 from sim.engine.supply.on_demand import generated_ad, pilot_ad
 from sim.engine.supply.renewal import draw_stays, fit_groups
 from sim.engine.supply.stays import Stay, fixed_stays, recorded_stays
@@ -81,7 +82,7 @@ def make_supply(
         [] if pool.source == "generated" else _recorded(section, slots, told, at_end=start >= window[1])
     )
     known = adjust_stays([*made, *recorded], pool.adjust)
-    names = [stay.name for stay in known]
+    names = [stay.name if stay.slot == SLOT else f"{stay.slot}@{stay.name}" for stay in known]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise InputError(f"two machines are called {twice[0]}; give each a name of its own")

@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sim.engine.entities import AGAIN, SLOT
 from sim.errors import InputError
-
-AGAIN = "#"
-"""Stands between the name of a startd and the number of its stay, where another of the same name came later."""
 
 ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-pool facts §1)
 
@@ -23,9 +21,11 @@ ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-p
 class Stay(NamedTuple):
     """A machine's stay as the snapshots tell it; times are Unix seconds, infinity if still there.
 
-    ad : text of its partitionable or static slot ad
+    name : of its startd: what follows the first @ of its slots' names
+    ad : text of its partitionable or static slot ad; a startd with several has a stay for each
     ending : quit, kill or open
     born : when its startd started, if that is known
+    slot : what that slot is called on its startd
     """
 
     name: str
@@ -41,6 +41,7 @@ class Stay(NamedTuple):
     die: float
     ending: str
     born: float = -math.inf
+    slot: str = SLOT
 
 
 def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> list[Stay]:
@@ -103,6 +104,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
     rows = rows.sort_values("seen_at")
     first, last = rows.iloc[0], rows.iloc[-1]
     seen = _unix(rows["seen_at"])
+    slot, _, startd = name.partition("@") if "@" in name else (SLOT, "", name)
     before = max((moment for moment in moments if moment < seen[0]), default=-math.inf)
     after = min((moment for moment in moments if moment > seen[-1]), default=math.inf)
     started = _second(first["started_at"], -math.inf) + ARRIVAL_S
@@ -119,7 +121,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         if silence > _longest_silence(rows):
             ending, down = "kill", heard
     return Stay(
-        name=name.split("@", 1)[-1],
+        name=startd,
         machine=str(first["machine"]),
         site="" if pd.isna(first["site"]) else str(first["site"]),
         ad=str(first["ad"]),
@@ -132,6 +134,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         die=die,
         ending=ending,
         born=_second(first["started_at"], up),
+        slot=slot,
     )
 
 

@@ -31,6 +31,10 @@ class Machine:
     host: str = "node1"
     site: str = "Here"
 
+    @property
+    def startd(self) -> str:
+        return self.name
+
 
 def delivery(path: str = "cvmfs", kinds: tuple[str, ...] = ("pytorch",) * 3, **changes: Any) -> Delivery:
     """Delivery for one job per class, all of the same image of that class."""

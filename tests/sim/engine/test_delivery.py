@@ -72,7 +72,7 @@ def test_a_held_job_lets_its_slot_go_and_the_run_ends() -> None:
     pool = run(made, delivery("osdf", 2, disk_full=1.0))
     assert [row.outcome for row in pool.recorder.attempts] == ["held", "held"]
     assert pool.unfinished == 0
-    assert not pool.machines["m"].claims
+    assert not pool.machines["slot1@m"].claims
 
 
 def test_an_install_that_fails_is_tried_again() -> None:
