@@ -140,6 +140,13 @@ def forgotten(_: Callable[..., object]) -> Callable[..., object]:
     return last_cycle
 
 
+def nothing(_: Callable[..., float]) -> Callable[..., object]:
+    def least(_self: Startds) -> float:
+        return 0.0
+
+    return least
+
+
 def same_states(_: Callable[..., State]) -> Callable[..., object]:
     def first(self: Negotiator, turn: Turn, cluster: object, found: object, place: int, now: float) -> State:
         return found.ranked[place][4]  # type: ignore[attr-defined, no-any-return]
@@ -176,6 +183,8 @@ RULES: tuple[Rule, ...] = (
         "delays from match and end to start",
         told_policy(match_to_start=0.0, match_to_start_tail=0.0, reuse_to_start=0.0, reuse_slow_extra=0.0),
     ),
+    Rule("RESCHEDULE reaches the negotiator after a moment", told_policy(reschedule_delay=0.0)),
+    Rule("a pie slice less than the smallest slot ends the turn", replaced(Startds, "smallest", nothing)),
     Rule("accounting groups", told_policy(groups={})),
     Rule("concurrency limits", told_policy(concurrency_limits={})),
     Rule("preemption", told_policy(consider_preemption=False)),

@@ -200,4 +200,36 @@ QUOTAS = Shape(
     Mix(_classes(any=40, any_wide=40, cap75=30, model=20, cpu=40, licensed=20), log_run_s=(4.4, 0.7)),
 )
 
-SHAPES = {shape.name: shape for shape in (SLOW_CYCLE, VERSION_25, PREEMPTION, QUOTAS)}
+SLOT_TYPES = Shape(
+    "slot-types",
+    "three slots on every host: two static ones of two cores and a GPU, and a partitionable one of all the rest",
+    PoolSpec(
+        hosts=(
+            *_hosts("f", 2, 16, 96, "Fjord", (A100, 4)),
+            *_hosts("g", 3, 12, 64, "Gorse", (TITAN_RTX, 3)),
+            *_hosts("h", 3, 8, 64, "Heath", (V100, 2)),
+        ),
+        negotiator_interval_s=20,
+        negotiator_cycle_delay_s=10,
+        negotiator_min_interval_s=5,
+        schedd_interval_s=20,
+        update_interval_s=30,
+        classad_lifetime_s=300,
+        priority_halflife_s=600,
+        claim_worklife_s=240,
+        job_lease_s=120,
+        settings=(
+            ("SCHEDD_MIN_INTERVAL", "5"),
+            ("NUM_SLOTS", "3"),
+            ("NUM_SLOTS_TYPE_1", "2"),
+            ("SLOT_TYPE_1", "cpus=2, memory=16384, disk=10%, gpus=1"),
+            ("SLOT_TYPE_1_PARTITIONABLE", "False"),
+            ("NUM_SLOTS_TYPE_2", "1"),
+            ("SLOT_TYPE_2", "cpus=auto, memory=auto, disk=auto, gpus=auto"),
+            ("SLOT_TYPE_2_PARTITIONABLE", "True"),
+        ),
+    ),
+    Mix(_classes(any=44, cap70=40, cap75=30, cpu=40, cpu_big=16), log_run_s=(4.3, 0.7)),
+)
+
+SHAPES = {shape.name: shape for shape in (SLOW_CYCLE, VERSION_25, PREEMPTION, QUOTAS, SLOT_TYPES)}

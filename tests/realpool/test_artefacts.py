@@ -16,9 +16,9 @@ from tests.realpool.workload import Mix, workload
 
 
 def test_shapes_are_unlike_each_other() -> None:
-    """Four pools of at least ten minutes; enough jobs that several classes have twenty."""
+    """Pools of at least ten minutes; enough jobs that several classes have twenty."""
     assert {shape.suite for shape in SHAPES.values()} == {"trixie", "sid"}
-    assert len({shape.spec.negotiator_interval_s for shape in SHAPES.values()}) == 4
+    assert len({shape.spec.negotiator_interval_s for shape in SHAPES.values()}) >= 4
     for shape in SHAPES.values():
         assert shape.duration_s >= 600
         bursts = workload(1, duration_s=shape.duration_s, mix=shape.mix)
