@@ -286,6 +286,15 @@ class Schedd:
         self._disinherit(claim)
         self.startds.give_back(claim, now)
 
+    def _renounce(self, job: Job) -> bool:
+        """Let a job that waits for the claim which it preempted wait no more; False if it waits for none."""
+        for machine in self.startds.machines.values():
+            for claim in machine.claims.values():
+                if claim.heir is job:
+                    claim.heir = None
+                    return True
+        return False
+
     def _disinherit(self, claim: Claim) -> None:
         """Send back the job that waited for this claim."""
         heir, claim.heir = claim.heir, None
@@ -310,7 +319,7 @@ class Schedd:
             self.recorder.end(claim.attempt, now, HELD if job.leaves_as == "held" else REMOVED)
             self._vacate(claim)
             self._let_go(claim, now)
-        elif job.queue.drop(job.place):
+        elif job.queue.drop(job.place) or self._renounce(job):
             self.recorder.departures.append((job, now, job.leaves_as))
         else:
             return  # it has ended

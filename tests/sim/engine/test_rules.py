@@ -566,6 +566,19 @@ class TestPreemption:
         assert rows[0][4] == "evicted"
         assert (rows[0][2] or 0) > 1011
 
+    def test_a_preempting_job_that_is_removed_before_it_starts_never_starts(self) -> None:
+        """Its match has taken the slot from the other job all the same."""
+        made = Made(first_cycle=10, prio_factors={"good": 1.0, "bad": 1e6}, claim_leftovers=False, **SOON)
+        made.policy = made.policy.model_copy(
+            update={"preemption_requirements": self.BETTER, "vacate_time": 500.0}
+        )
+        made.machine("m", slot_text(cpus=1)).jobs("bad", 1, run=5000)
+        pool = made.jobs("good", 1, at=100, run=50, removed_s=300).run(until=20_000)
+        rows = attempts(pool)
+        assert [(row[0], row[4]) for row in rows] == [("bad", "evicted"), ("bad", "done")]
+        assert [(job.row, at, how) for job, at, how in pool.recorder.departures] == [(1, 300, "removed")]
+        assert pool.unfinished == 0
+
     def test_a_startd_rank_preempts_for_a_job_it_prefers(self) -> None:
         """RANK above CurrentRank, whatever the priorities (fact sheet §1.6)."""
         text = slot_text(cpus=1, rank="Owned =?= true")
