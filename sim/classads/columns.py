@@ -86,6 +86,8 @@ class Columns:
         self._places: dict[str, Places] = {}
         self._known: dict[str, tuple[list[Any], Places]] = {}
         self._nested: dict[int, Mapping[str, Any] | None] = {}
+        self._read: dict[int, tuple[int, list[str]]] = {}
+        self._worth: dict[tuple[str | int, ...], Any] = {}  # of expressions, by the lines that they read
 
     @classmethod
     def of(cls, texts: pa.Array) -> Columns:
@@ -249,18 +251,29 @@ class Columns:
 
     def _evaluated(self, row: int, name: str) -> Any:
         """The value of an ad's expression, found in an ad of what it reads alone: one that is absurd harms no other."""
-        wanted, read, length = [name.lower()], dict[str, str](), 0
+        read, wanted, length = dict[str, int](), [name.lower()], 0
         while wanted:
             word = wanted.pop()
             if word in read or word not in self._numbers or (line := int(self._line_of(word)[row])) < 0:
                 continue
-            read[word] = self.text(line)
-            length += len(_STRING.sub("", read[word]))
+            read[word] = line
+            own, words = self._reads(line)
+            length += own
             if length > _LONGEST:
                 return None
-            wanted += _words(read[word].partition(_EQUALS)[2])
-        text = f"[ {'; '.join(read[word] for word in sorted(read))} ]"
-        return _value(text, name) if MOMENT.search(text) else _value_once(text, name)
+            wanted += words
+        key: tuple[str | int, ...] = (name, *read.values())
+        if key not in self._worth:
+            text = f"[ {'; '.join(self.text(read[word]) for word in sorted(read))} ]"
+            self._worth[key] = _value(text, name) if MOMENT.search(text) else _value_once(text, name)
+        return self._worth[key]
+
+    def _reads(self, line: int) -> tuple[int, list[str]]:
+        """How long a line is, its strings left out, and the words in it that may be attributes."""
+        if line not in self._read:
+            text = self.text(line)
+            self._read[line] = len(_STRING.sub("", text)), list(_words(text.partition(_EQUALS)[2]))
+        return self._read[line]
 
     # --- what is printed
 
