@@ -39,7 +39,8 @@ class Job:
     submitted_s, run_s : when it comes and how long its program runs [s]
     removed_s, leaves_as : when its user takes it away, infinity if never; ``removed`` or ``held``
     checkpoint_s : how often it saves its progress; 0 if it starts from zero after an eviction
-    limit_s : how long an attempt may execute before the access point holds the job; infinity without such a policy
+    limit_s, running_s : how long an attempt may execute, and be running, before the access point holds the job; infinity
+        without such a policy
     failures : its next runs that will end with an exit code other than 0; evictions are none
     """
 
@@ -58,6 +59,7 @@ class Job:
         "removed_s",
         "row",
         "run_s",
+        "running_s",
         "submitted_s",
     )
 
@@ -75,6 +77,7 @@ class Job:
         leaves_as: str = "removed",
         checkpoint_s: float = 0.0,
         limit_s: float = FOREVER,
+        running_s: float = FOREVER,
         failures: tuple[Failure, ...] = (),
     ) -> None:
         self.row = row
@@ -87,6 +90,7 @@ class Job:
         self.failures = failures
         self.checkpoint_s = checkpoint_s
         self.limit_s = limit_s
+        self.running_s = running_s
         self.done_s = 0.0
         self.place = 0
         self.claim: Claim | None = None

@@ -18,10 +18,13 @@ _READ = ("allowedexecuteduration", "allowedjobduration", "jobmaxretries")
 
 
 class Terms(NamedTuple):
-    """How often a job saves its progress [s], how long it may execute at once [s], how likely a run of it fails [1], its retries."""
+    """How often a job saves its progress [s], how long it may execute and be running at once [s], how likely a run of it fails
+    [1], its retries.
+    """
 
     checkpoint_s: float = 0.0
     limit_s: float = FOREVER
+    running_s: float = FOREVER
     failing: float = 0.0
     retries: int = 0
 
@@ -29,7 +32,8 @@ class Terms(NamedTuple):
 class JobPolicy:
     """The terms of jobs; of each kind of rule the first that is true of a job's ad counts.
 
-    A job's AllowedExecuteDuration and AllowedJobDuration always count, both from the start of its program.
+    A job's own AllowedExecuteDuration always counts, from the start of its program, and its AllowedJobDuration, from its
+    shadow's: what brings its software is part of that (manual, "Job ClassAd Attributes").
 
     Parameters
     ----------
@@ -60,11 +64,12 @@ class JobPolicy:
     def _terms(self, ad: str) -> Terms:
         lowered = ad.lower()
         told = parse_one(ad) if any(name in lowered for name in _READ) else None
-        limits = [
-            value
-            for name in ("AllowedExecuteDuration", "AllowedJobDuration")
-            if told is not None and (value := number_of(told, name)) is not None and value >= 0
-        ]
+        own = {
+            name: number_of(told, name) if told is not None else None
+            for name in ("AllowedExecuteDuration", "AllowedJobDuration", "JobMaxRetries")
+        }
+        executing, running = own["AllowedExecuteDuration"], own["AllowedJobDuration"]
+        limits = [FOREVER if executing is None or executing < 0 else executing]
         checkpoint = self._first(self._checkpoints, ad)
         failure = self._first(self._failures, ad)
         hold = self._first(self._holds, ad)
@@ -72,11 +77,11 @@ class JobPolicy:
             limits.append(hold.after)
         retries = 0
         if failure is not None:
-            own = number_of(told, "JobMaxRetries") if told is not None else None
-            retries = int(own or 0) if failure.retries is None else failure.retries
+            retries = int(own["JobMaxRetries"] or 0) if failure.retries is None else failure.retries
         return Terms(
             checkpoint.every if checkpoint is not None else 0.0,
-            min(limits, default=FOREVER),
+            min(limits),
+            FOREVER if running is None or running < 0 else running,
             failure.share if failure is not None else 0.0,
             max(0, retries),
         )

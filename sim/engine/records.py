@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sim.delivery.state import Start
-from sim.engine.entities import Claim, Job, Machine, Shape
+from sim.engine.entities import FOREVER, Claim, Job, Machine, Shape
 from sim.engine.negotiator import Cycle
 from sim.schema import conform
 
@@ -228,7 +228,7 @@ class Recorder:
                 "ready_at": times(self._ready_s),
                 "matched_at": times(self._matched_s),
                 "started_at": times(self._matched_s),
-                "executing_at": times(self._executing_s),
+                "executing_at": at(start_unix, self._executed(kept)),
                 "ended_at": times(self._ended_s),
                 "slot": [
                     slot_of(machine, self._slots[number])
@@ -283,6 +283,12 @@ class Recorder:
         """What delivery brought to attempts; not known in a run without it."""
         return [self._brought[place] for place in places] if self._brought else [NOTHING] * len(places)
 
+    def _executed(self, places: list[int], end_s: float = FOREVER) -> np.ndarray:
+        """When the programs of attempts began [s]; missing where the attempt, or the run, ended before."""
+        executing = np.asarray(self._executing_s)[places]
+        ended = np.fmin(np.asarray(self._ended_s)[places], end_s)
+        return np.where(executing > ended, np.nan, executing)
+
     def jobs_frame(
         self, jobs: pd.DataFrame, start_unix: float, end_s: float, *, clock: str = "shadow"
     ) -> pd.DataFrame:
@@ -299,11 +305,12 @@ class Recorder:
         if kept:
             rows = np.array([self._jobs[place].row for place in kept])
             ended, code = outcomes[kept], np.asarray(self._ended_s)[kept]
-            begins = np.asarray(self._matched_s if clock == "shadow" else self._executing_s)[kept]
+            began = self._executed(kept, end_s)
+            begins = np.asarray(self._matched_s)[kept] if clock == "shadow" else began
             begun = ~np.isnan(begins)
             first[rows[begun][::-1]] = begins[begun][::-1]
             last[rows] = np.asarray(self._matched_s)[kept]
-            executing[rows] = np.asarray(self._executing_s)[kept]
+            executing[rows] = began
             np.add.at(starts, rows, 1)
             np.add.at(vacated, rows[np.isin(ended, (EVICTED, LOST))], 1)
             done[rows[ended == DONE]] = code[ended == DONE]

@@ -529,6 +529,7 @@ def _job(job: RecordedJob, matcher: Matcher, start: float, terms: Terms, rng: np
         leaves_as=job.leaves_as,
         checkpoint_s=terms.checkpoint_s,
         limit_s=terms.limit_s,
+        running_s=terms.running_s,
         failures=draw_failures(terms, rng) if terms.failing else (),
     )
 

@@ -177,6 +177,8 @@ class Schedd:
             length, outcome, failure = job.failures[0].share * length, FAILED, EXIT
         if length > job.limit_s:
             length, outcome, failure = job.limit_s, HELD, ""
+        if executing + length > active + job.running_s:
+            executing, length, outcome, failure = active, job.running_s, HELD, ""
         self._end_at(executing + length + policy.run_overhead, claim, outcome, failure)
 
     def _end_at(self, when_s: float, claim: Claim, outcome: int, failure: str = "") -> None:

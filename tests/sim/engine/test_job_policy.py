@@ -75,6 +75,16 @@ class TestCheckpoints:
         assert found["minutes"].tolist() == pytest.approx([55, 120], abs=0.1)
 
 
+class TestPrograms:
+    def test_an_attempt_cut_short_before_its_program_began_never_executed(self) -> None:
+        """Its image took an hour, the machine went after five minutes: the job's first execution is that of the next attempt."""
+        found = run(supply=drain(5 * MINUTE), policy={"image_start": "1 h"})
+        told = attempts(found)
+        assert told["outcome"].tolist() == ["evicted", "done"]
+        assert told["executing_at"].isna().tolist() == [True, False]
+        assert found.jobs["executing_at"].iloc[1] == told["executing_at"].iloc[1]
+
+
 class TestHolds:
     @pytest.mark.parametrize(
         ("attributes", "holds", "minutes"),
@@ -95,6 +105,22 @@ class TestHolds:
         found = run(workload={"synthetic": {"classes": [job]}}, policy={"holds": holds})
         told = attempts(found)
         assert (told["outcome"].tolist(), found.jobs["status"].iloc[1]) == (["held"], "held")
+        assert told["minutes"].iloc[0] == pytest.approx(minutes, abs=0.1)
+
+    @pytest.mark.parametrize(
+        ("name", "minutes"), [("AllowedExecuteDuration", 30), ("AllowedJobDuration", 20)]
+    )
+    def test_what_brings_the_software_counts_for_the_job_not_for_its_program(
+        self, name: str, minutes: float
+    ) -> None:
+        """AllowedJobDuration is the time in the running state, AllowedExecuteDuration leaves transfers out; minutes are the program's."""
+        job = {
+            "name": "c", "gpus": 0, "attributes": {name: "1800"}, "arrivals": {"every": "1 d", "variation": 0.01},
+            "run": {"median": "2 h", "spread": 0},
+        }  # fmt: skip
+        found = run(workload={"synthetic": {"classes": [job]}}, policy={"image_start": "10 min"})
+        told = attempts(found)
+        assert told["outcome"].tolist() == ["held"]
         assert told["minutes"].iloc[0] == pytest.approx(minutes, abs=0.1)
 
 
