@@ -21,6 +21,8 @@ from tests.browser.watch import FLAGS, Watched
 
 EXPRESSION = "GPUs_Capability >= 7.5 && GPUs_GlobalMemoryMb >= 20000"
 LARGEST = 600_000
+FITTED = """() => [...document.querySelectorAll(".js-plotly-plot")].filter(plot => plot.offsetParent)
+    .every(plot => Math.abs(plot.clientWidth - plot.querySelector(".main-svg").clientWidth) < 2)"""
 SHOTS = [("light", 1280), ("dark", 390)]
 ALL_SHOTS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 
@@ -71,6 +73,7 @@ def shoot(browser: Browser, site: str, folder: Path, scheme: str, width: int) ->
         page.set_viewport_size(
             {"width": width, "height": page.evaluate("document.documentElement.scrollHeight")}
         )
+        page.wait_for_function(FITTED)  # another height makes the charts find their width again
         page.screenshot(path=target, full_page=True, animations="disabled")
         if size_before:
             page.set_viewport_size(size_before)
