@@ -17,6 +17,7 @@ from collectors.projection import Memory, attributes, cycle_attributes
 from sim.classads.ads import Ad, expression, number_of, parse_one, text_of
 from sim.classads.columns import Columns
 from sim.inventory import (
+    SLOTLESS,
     Devices,
     Framed,
     SlotRows,
@@ -32,6 +33,7 @@ WHOLE_S = 3600.0
 _AT_ONCE = 1_000  # ads: enough for pyarrow to be quick
 _NEW_ONES = 200  # machines that are asked whole by name
 _NAMED = 500  # macros of groups and limits: each is a question of its own
+_FOR_SLOTS = " && ".join(f"JobUniverse =!= {number}" for number in SLOTLESS)
 _NOT_DEFINED = "Not defined"  # how a daemon says that a macro it knows has no value
 _LOCATION = ["Name", "MyAddress", "AddressV1", "CondorVersion", "Machine", "MyType"]
 _KINDS = {
@@ -198,7 +200,7 @@ def locations(address: Address, kind: str) -> list[Location]:
 
 def queue(schedd: Location, at: pd.Timestamp, snapshot: str) -> Framed:
     """The queue of a schedd as the frame jobs."""
-    ads = htcondor2.Schedd(parse_one(schedd.text)).query()
+    ads = htcondor2.Schedd(parse_one(schedd.text)).query(constraint=_FOR_SLOTS)
     return jobs_frame(ads, seen_at=at, snapshot=snapshot, schedd=schedd.name)
 
 
@@ -206,7 +208,7 @@ def history(
     schedd: Location, at: pd.Timestamp, snapshot: str, since: str | None, most: int
 ) -> tuple[Framed, str | None]:
     """The jobs that left a schedd's queue after job `since` did, at most `most`, and the id of the last that left."""
-    ads = htcondor2.Schedd(parse_one(schedd.text)).history(match=most, **_since(since))
+    ads = htcondor2.Schedd(parse_one(schedd.text)).history(constraint=_FOR_SLOTS, match=most, **_since(since))
     newest = f"{number_of(ads[0], 'ClusterId'):.0f}.{number_of(ads[0], 'ProcId'):.0f}" if ads else since
     return jobs_frame(ads, seen_at=at, snapshot=snapshot, schedd=schedd.name), newest
 

@@ -5,11 +5,12 @@ Every function takes ads as they come and never fails on a bad one: it is left o
 
 from sim.inventory.cycles import cycles_frame, priorities_frame, submitters_frame
 from sim.inventory.devices import Devices, devices_frame, supply
-from sim.inventory.jobs import attempts_frame, jobs_frame, located, submitter_of
+from sim.inventory.jobs import SLOTLESS, attempts_frame, jobs_frame, located, submitter_of
 from sim.inventory.rows import Framed, together
 from sim.inventory.slots import SlotRows, columns_of, slots_frame
 
 __all__ = [
+    "SLOTLESS",
     "Devices",
     "Framed",
     "SlotRows",

@@ -17,6 +17,9 @@ from sim.schema import conform, describe
 
 STATUS = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring", 7: "suspended"}
 
+SLOTLESS = {7: "scheduler", 9: "grid", 12: "local"}
+"""Universes whose jobs the negotiator never sees: they run on the access point (a DAGMan) or in somebody else's system."""
+
 
 def jobs_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str, schedd: str = "") -> Framed:
     """Give a row per job ad of a queue or a history.
@@ -42,7 +45,10 @@ def schedd_of(ad: View, default: str) -> str:
 
 
 def job_row(ad: View, seen_at: pd.Timestamp, snapshot: str, schedd: str) -> Row:
-    """The row of a job ad; Rejected where it has no id, submitter, submission or status."""
+    """The row of a job ad; Rejected where it has no id, submitter, submission or status, or asks for no slot."""
+    slotless = SLOTLESS.get(int(ad.number("JobUniverse") or 0))
+    if slotless:
+        raise Rejected(f"jobs of the {slotless} universe, which ask for no slot")
     cluster, proc = ad.number("ClusterId"), ad.number("ProcId")
     status = STATUS.get(int(ad.number("JobStatus") or 0))
     submitter, submitted = submitter_of(ad), moment(ad, "QDate")

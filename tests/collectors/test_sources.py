@@ -192,6 +192,23 @@ class TestAgainstTools:
         assert history.errors[0].startswith("history of schedd silent.example: not asked")
         assert "silent.example" not in {name for name, marks in history.cursor.items() if marks}
 
+    def test_jobs_that_run_on_the_access_point(self, pool: Pool, daemons: Daemons) -> None:
+        """A DAGMan's kind of job is neither in the queue nor in the history: it asks for no slot."""
+        (waits,) = pool.submit("requirements = false")
+        (runs,) = pool.submit("universe = scheduler\narguments = 600")
+        (ends,) = pool.submit("universe = scheduler\narguments = 0")
+        pool.wait_for_jobs([ends])
+        printed = pool.tool("condor_q", "-allusers", "-af", "ClusterId").split()
+        assert {str(waits), str(runs)} <= set(printed)
+        reading = ScheddSource(daemons).read(now())
+        past = HistorySource(daemons).read(now())
+        pool.tool("condor_rm", str(waits), str(runs))
+        found = {job.partition(".")[0] for job in reading.frames["jobs"]["job_id"]}
+        assert str(waits) in found
+        assert str(runs) not in found
+        assert str(ends) not in {job.partition(".")[0] for job in past.frames["jobs"]["job_id"]}
+        assert not reading.rejects
+
     def test_cycles_and_priorities(self, pool: Pool, daemons: Daemons) -> None:
         """Three cycles; every submitter with the factor that condor_userprio prints."""
         source = NegotiatorSource(daemons)

@@ -552,6 +552,18 @@ def job(more: str = "", **attributes: Any) -> Ad:
 
 
 class TestJobs:
+    def test_jobs_that_ask_for_no_slot_are_left_out(self) -> None:
+        """A DAGMan runs on the access point for days; as a job it would wait for nothing and fill a slot."""
+        ads = [job(JobUniverse=number, ClusterId=number) for number in (5, 7, 9, 11, 12)]
+        made = jobs_frame(ads, seen_at=AT, snapshot="s")
+        assert made.frame["job_id"].tolist() == ["5.1", "11.1"]
+        assert made.rejects == Counter(
+            {
+                f"jobs of the {name} universe, which ask for no slot": 1
+                for name in ("scheduler", "grid", "local")
+            }
+        )
+
     def test_requests_that_are_expressions(self) -> None:
         """The row has their value, and the text too, because what they read is not kept."""
         (row,) = jobs_of(
