@@ -290,7 +290,7 @@ def _never(ads: list[str], slots: pd.DataFrame) -> Iterable[bool]:
     matcher = Matcher(ads, list(dict.fromkeys(slots["ad"])))
     whole: dict[tuple[Any, ...], tuple[Kind, Remainder, float]] = {}
     for row in slots.itertuples():
-        devices = assigned_devices(str(row.ad))
+        devices = assigned_devices(str(row.ad), shares=True)
         kind, kinds = matcher.kind(str(row.ad), [device.attribute for device in devices])
         amounts = (float(row.total_cpus), float(row.total_memory_mib), float(row.total_disk_mib))  # type: ignore[arg-type]
         seen = pd.Timestamp(row.seen_at).timestamp()  # type: ignore[arg-type]

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from typing import NamedTuple
 
 import pandas as pd
 
+from sim.classads.editing import changed
 from sim.engine.entities import AGAIN, SLOT
 from sim.errors import InputError
 
+_CLOCK_MIN = re.compile(r"\bClockMin = (\d+)", re.IGNORECASE)
+_CLOCK_DAY = re.compile(r"\bClockDay = (\d)", re.IGNORECASE)
 ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-pool facts §1)
 
 
@@ -124,7 +128,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         name=startd,
         machine=str(first["machine"]),
         site="" if pd.isna(first["site"]) else str(first["site"]),
-        ad=str(first["ad"]),
+        ad=_with_clock(str(first["ad"]), _second(first.get("heard_at"), seen[0])),
         cpus=float(first["total_cpus"]),
         memory_mib=float(first["total_memory_mib"]),
         disk_mib=float(first["total_disk_mib"]),
@@ -136,6 +140,24 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         born=_second(first["started_at"], up),
         slot=slot,
     )
+
+
+def _with_clock(ad: str, at: float) -> str:
+    """A slot ad whose ClockMin and ClockDay, told at `at` [s, Unix], go on as the startd's own clock does.
+
+    An ad in the store has them where its policy reads them: machines that take jobs by night or at weekends only.
+    """
+    if (told := _CLOCK_MIN.search(ad)) is None:
+        return ad
+    # every zone's offset is a multiple of a quarter of an hour, and an ad is younger than half of that
+    ahead = round((int(told[1]) * 60 + 30 - at % 86400) / 900) * 900 % 86400
+    if (day := _CLOCK_DAY.search(ad)) is not None and (at + ahead) // 86400 % 7 != (int(day[1]) + 3) % 7:
+        ahead -= 86400
+    local = f"int(time() + {ahead})"
+    changes = {"ClockMin": f"{local} % 86400 / 60"}
+    if day is not None:
+        changes["ClockDay"] = f"({local} / 86400 + 4) % 7"  # 1970 began on a Thursday
+    return changed(ad, changes)
 
 
 def _longest_silence(rows: pd.DataFrame) -> float:
