@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from statistics import median
 from typing import NamedTuple
 
 import pandas as pd
@@ -58,7 +59,7 @@ def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> lis
 
     A stay begins with the startd's own start if that lies between two snapshots. It ends half-way between the last
     snapshot that shows it and the next, or at GLIDEIN_ToDie if that lies between them. A machine that is listed but
-    silent for longer than others was killed: its ad outlives it.
+    silent for longer than it was before, or than others are where only one of its ads was seen, was killed: its ad outlives it.
     """
     whole = slots[
         slots["slot_type"].isin(["partitionable", "static"]) & ~slots["offline"] & ~slots["backfill"]
@@ -68,10 +69,15 @@ def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> lis
             "the snapshots hold no partitionable or static slot; collect from a pool with startds first"
         )
     moments = sorted(set(taken or []) | set(_unix(whole["seen_at"])))
+    lives = [(str(name), _lives(rows)) for name, rows in whole.groupby("name", sort=True)]
+    pauses = [
+        longest for _, parts in lives for rows in parts if (longest := _longest_pause(rows)) is not None
+    ]
+    usual_s = median(pauses) if pauses else 0.0
     return [
         stay
-        for name, rows in whole.groupby("name", sort=True)
-        for stay in _numbered([_stay(str(name), part, moments) for part in _lives(rows)])
+        for name, parts in lives
+        for stay in _numbered([_stay(name, rows, moments, usual_s) for rows in parts])
     ]
 
 
@@ -104,7 +110,7 @@ def fixed_stays(slots: pd.DataFrame) -> list[Stay]:
     ]
 
 
-def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
+def _stay(name: str, rows: pd.DataFrame, moments: list[float], usual_s: float) -> Stay:
     rows = rows.sort_values("seen_at")
     first, last = rows.iloc[0], rows.iloc[-1]
     seen = _unix(rows["seen_at"])
@@ -122,7 +128,8 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         down = die if seen[-1] < die < after else (seen[-1] + after) / 2
         heard = _second(last["heard_at"], seen[-1]) if "heard_at" in rows else seen[-1]
         silence = seen[-1] - heard
-        if silence > _longest_silence(rows):
+        own_s = _longest_pause(rows)
+        if silence > max(60.0, 1.5 * (usual_s if own_s is None else own_s)):
             ending, down = "kill", heard
     return Stay(
         name=startd,
@@ -160,11 +167,10 @@ def _with_clock(ad: str, at: float) -> str:
     return changed(ad, changes)
 
 
-def _longest_silence(rows: pd.DataFrame) -> float:
-    """What is normal for this machine: twice its longest time between two ads so far, a minute at least [s]."""
+def _longest_pause(rows: pd.DataFrame) -> float | None:
+    """The longest time between two ads of a machine [s]; None if only one was seen."""
     heard = sorted(set(_unix(rows["heard_at"].dropna()))) if "heard_at" in rows else []
-    gaps = [later - earlier for earlier, later in itertools.pairwise(heard)]
-    return max(60.0, 1.5 * max(gaps, default=0.0))
+    return max((later - earlier for earlier, later in itertools.pairwise(heard)), default=None)
 
 
 def _unix(times: pd.Series) -> list[float]:
