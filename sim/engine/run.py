@@ -39,6 +39,7 @@ from sim.workload.frames import CLASS, EPOCH
 from sim.workload.recorded import RecordedJob
 from sim.workload.source import LONGER, Workload, make_workload
 from sim.workload.speeds import at_unit_speed
+from sim.workload.strangers import strangers
 
 Progress = Callable[[float, str], None]
 
@@ -261,6 +262,7 @@ class Plan:
             window=window,
             start=start,
             length_s=_horizon(scenario, record),
+            beside=strangers(record.slots, record.jobs, record.end) if start >= record.end else None,
         )
         supply = make_supply(
             scenario.supply,

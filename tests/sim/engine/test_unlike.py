@@ -12,6 +12,7 @@ from sim.inventory import jobs_frame, slots_frame
 from sim.scenario import parse
 from sim.schema import empty
 from sim.strategies import device_models
+from sim.workload.strangers import strangers
 from tests.sim.engine.made import Made, slot_text
 
 T0 = 1_795_000_000
@@ -72,6 +73,11 @@ def recording(slots: list[str], jobs: list[str]) -> Recording:
 def run(slots: list[str], jobs: list[str], *, start: str = "beginning", horizon: str = "20 min") -> Run:
     scenario = parse({"run": {"start": start, "horizon": horizon}}, where="test")
     return Plan.of(scenario, recording(slots, jobs)).run(1)
+
+
+def recorded_strangers(slots: list[str], jobs: list[str]) -> int:
+    record = recording(slots, jobs)
+    return len(strangers(record.slots, record.jobs, record.end))
 
 
 def order(found: Run) -> list[str]:
@@ -167,6 +173,17 @@ class TestRunning:
             ["1.0", "running", "done"]
         ]
         assert found.makespan_s == pytest.approx(50, abs=1)
+
+    def test_a_slot_that_a_stranger_holds_is_taken(self) -> None:
+        """Its schedd was never asked; only the slot's ad tells of the job, which runs as long as others."""
+        held = 'JobId = "7.0"; RemoteUser = "zoe@y"; RemoteOwner = "zoe@y"'
+        ads = [slot(1, kind="Static", more=held).replace('"Unclaimed"', '"Claimed"'), slot(2, kind="Static")]
+        found = run(ads, [job(8), job(9)], start="end", horizon="90 s").attempts
+        assert list(zip(found["submitter"], found["slot"], strict=True)) == [
+            ("zoe@y", "slot1@ep_1@h.example"), ("alice@x", "slot2@ep_1@h.example"),
+        ]  # fmt: skip
+        assert recorded_strangers(ads, [running(7, "slot1@ep_1@h.example")]) == 0
+        assert recorded_strangers(ads, [job(7, owner="zoe").replace("zoe@x", "zoe@y")]) == 0
 
     @pytest.mark.parametrize(("kind", "host"), [("Static", "gpu_slot1"), ("Partitionable", "gpu_slot1_1")])
     def test_slots_whose_prefix_has_an_underscore(self, kind: str, host: str) -> None:
