@@ -50,7 +50,7 @@ def recorded_jobs(
 
     Raises
     ------
-    InputError : the window has no job, or a run time is impossible
+    InputError : the window has no job, or a run time is impossible, or none is known
     """
     submitted = unix(jobs["submitted_at"])
     first, last = unix(jobs["first_started_at"]), unix(jobs["started_at"])
@@ -67,6 +67,10 @@ def recorded_jobs(
     runs = jobs["run_s"].astype("float64")
     if (runs < 0).any():
         raise InputError(f"job {jobs['job_id'][int((runs < 0).to_numpy().argmax())]}: a run time below zero")
+    if runs.isna().all() and not by_time:
+        raise InputError(
+            "no job of the recording has completed, so nobody knows how long they run; collect history first"
+        )
     median = runs.groupby(classes).transform("median").fillna(runs.median()).fillna(0.0)
     seen_s = (
         (jobs["seen_at"] - jobs["started_at"])

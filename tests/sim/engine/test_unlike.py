@@ -8,6 +8,7 @@ from sim.classads.ads import parse_one
 from sim.engine.run import Plan, Recording, Run
 from sim.engine.supply import recorded_stays
 from sim.engine.supply.renewal import draw_stays, fit_groups
+from sim.errors import InputError
 from sim.inventory import jobs_frame, slots_frame
 from sim.scenario import parse
 from sim.schema import empty
@@ -134,6 +135,11 @@ class TestRequests:
         record.jobs["submitted_at"] += pd.Timedelta(milliseconds=345)
         found = Plan.of(parse({"run": {"horizon": "20 min"}}, where="test"), record).run(1)
         assert order(found) == ["1.0"]
+
+    def test_a_record_without_a_completed_job_says_so(self) -> None:
+        """A queue alone tells no run times; they were taken for 0 s."""
+        with pytest.raises(InputError, match="no job of the recording has completed"):
+            run([slot()], [job(1, status=1)])
 
 
 class TestAccessPoints:
