@@ -578,7 +578,7 @@ class Matcher:
 
         of_slot, of_job : what the negotiator adds to the two ads: priorities, who holds the slot and for how long
         """
-        slot = self.dynamic_ad(kind, size)
+        slot = self.dynamic_ad(kind, size) if kind.partitionable else self.slot_ad(kind, size)
         slot.update(of_slot)
         slot[NOW] = now
         slot["Requirements"] = classad2.ExprTree(at_time(requirements, NOW))

@@ -18,6 +18,8 @@ from sim.classads.editing import changed
 from sim.engine.entities import AGAIN, SLOT
 from sim.errors import InputError
 
+_BUSY = ("Claimed", "Matched", "Preempting")
+_READS_STATE = re.compile(r"\b(?:State|Activity)\b", re.IGNORECASE)
 _CLOCK_MIN = re.compile(r"\bClockMin = (\d+)", re.IGNORECASE)
 _CLOCK_DAY = re.compile(r"\bClockDay = (\d)", re.IGNORECASE)
 ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-pool facts §1)
@@ -135,7 +137,7 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float], usual_s: float) -
         name=startd,
         machine=str(first["machine"]),
         site="" if pd.isna(first["site"]) else str(first["site"]),
-        ad=_with_clock(str(first["ad"]), _second(first.get("heard_at"), seen[0])),
+        ad=_with_clock(_unclaimed(first), _second(first.get("heard_at"), seen[0])),
         cpus=float(first["total_cpus"]),
         memory_mib=float(first["total_memory_mib"]),
         disk_mib=float(first["total_disk_mib"]),
@@ -147,6 +149,15 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float], usual_s: float) -
         born=_second(first["started_at"], up),
         slot=slot,
     )
+
+
+def _unclaimed(row: pd.Series) -> str:
+    """A slot's ad as it is without a job, where its policy reads its State: whether one runs is the engine's to say."""
+    ad = str(row["ad"])
+    policy = f"{row.get('start')} {row.get('requirements')}"
+    if row.get("state") in _BUSY and _READS_STATE.search(policy):
+        return changed(ad, {"State": '"Unclaimed"', "Activity": '"Idle"'})
+    return ad
 
 
 def _with_clock(ad: str, at: float) -> str:

@@ -14,7 +14,7 @@ from sim.scenario import parse
 from sim.schema import empty
 from sim.strategies import device_models
 from sim.workload.strangers import strangers
-from tests.sim.engine.made import Made, slot_text
+from tests.sim.engine.made import Made, attempts, slot_text
 
 T0 = 1_795_000_000
 AT = pd.Timestamp(T0, unit="s", tz="UTC")
@@ -202,6 +202,14 @@ class TestRunning:
         assert found.manifest["running_not_placed"] == 0
 
 
+def test_a_start_that_reads_the_state_of_its_slot() -> None:
+    """The record saw it claimed; whether it is in the run is the engine's to say."""
+    ad = slot(kind="Static", start='State == "Unclaimed"').replace(
+        'State = "Unclaimed"; A', 'State = "Claimed"; A'
+    )
+    assert order(run([ad], [job(1)])) == ["1.0"]
+
+
 class TestClock:
     """16:36 on a Wednesday, 5:30 h ahead of UTC."""
 
@@ -226,11 +234,22 @@ class TestClock:
         assert wait == pytest.approx((24 * 60 - 996) * 60, abs=120)
 
 
+STATIC = slot_text(cpus=4).replace('"Partitionable"', '"Static"').replace("Slot = true;", "Slot = false;")
+
+
 class TestSeveralSlots:
+    def test_preemption_requirements_see_a_static_slot_as_it_is(self) -> None:
+        made = Made(
+            first_cycle=10,
+            preemption_requirements='MY.SlotType == "Static" && MY.DynamicSlot is undefined',
+            prio_factors={"good": 1.0, "bad": 1e6},
+        )
+        pool = made.machine("m", STATIC).jobs("bad", 1, run=5000).jobs("good", 1, at=100, run=50).run(1000)
+        assert [row[4] for row in attempts(pool)][:2] == ["evicted", "done"]
+
     def test_a_claimed_static_slot_is_no_smallest_slot(self) -> None:
         """Its SlotWeight stays that of its cores; only a full partitionable slot weighs nothing."""
-        static = slot_text(cpus=4).replace('"Partitionable"', '"Static"').replace("= true;\n", "= false;\n")
-        made = Made(first_cycle=10).machine("m", static).machine("n", static).jobs("a", 1, run=5000)
+        made = Made(first_cycle=10).machine("m", STATIC).machine("n", STATIC).jobs("a", 1, run=5000)
         pool = made.run(until=200)
         assert pool._startds.smallest() == 4
 
