@@ -11,7 +11,7 @@ import bisect
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ _ATTRIBUTE = re.compile(r"^\s*(\w+) ?(=|:) (.*)$")
 _CTIME = re.compile(r"ctime=(\d{9,})")
 _TOE = re.compile(r"at (\d{4}-\d\d-\d\dT[\d:]+(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d))")
 _XML_AD = re.compile(r"<(/?)c>")
+_ALIAS = re.compile(r"alias=([\w.-]+)")
+_ADDRESS = re.compile(r"<(\[[^\]]*\]|[^:>?]+)")
 _ROUND_S = 900  # every zone's offset is a multiple of a quarter of an hour
 _NEAR_S = 120  # an end that ToE and the log tell apart by more than this is no evidence of a zone
 
@@ -314,6 +316,40 @@ def zone_named(name: str) -> tzinfo:
         raise InputError(
             f"--timezone {name}: no such time zone; expected a name such as America/Chicago, or an offset such as -06:00"
         ) from error
+
+
+def by_access_point(logs: Iterable[Sequence[Event]]) -> list[list[Event]]:
+    """The events of logs by the access point whose they are, because every access point numbers its jobs from 1.
+
+    An event's is the one that submitted its job in the same log, else the only one of that log, else the only one at all that
+    submitted a job of this number.
+    """
+    logs = list(logs)
+    submissions = [
+        {event.job_id: host for event in log if event.code == 0 and (host := _submit_host(event))}
+        for log in logs
+    ]
+    if len({host for told in submissions for host in told.values()}) < 2:
+        return [[event for log in logs for event in log]]
+    anywhere: dict[str, set[str]] = {}
+    for told in submissions:
+        for job_id, host in told.items():
+            anywhere.setdefault(job_id, set()).add(host)
+    found: dict[str, list[Event]] = {}
+    for log, told in zip(logs, submissions, strict=True):
+        own = set(told.values())
+        for event in log:
+            hosts = own if len(own) == 1 else anywhere.get(event.job_id, set())
+            host = told.get(event.job_id) or (next(iter(hosts)) if len(hosts) == 1 else "")
+            found.setdefault(host, []).append(event)
+    return list(found.values())
+
+
+def _submit_host(event: Event) -> str:
+    """The host that a submission names: by its alias, else by its address without the port."""
+    told = str(event.told.get("SubmitHost", ""))
+    hit = _ALIAS.search(told) or _ADDRESS.match(told)
+    return hit[1] if hit else ""
 
 
 def sorted_by_job(events: Iterable[Event]) -> dict[str, list[Event]]:

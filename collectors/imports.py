@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from collectors.eventlog import Event, is_event_log, read_event_log, sorted_by_job
+from collectors.eventlog import Event, by_access_point, is_event_log, read_event_log, sorted_by_job
 from collectors.recorded import KINDS, kind_of, last_moment
 from collectors.traces import read_trace, trace_format
 from sim.attempts import reconciled
@@ -79,11 +79,11 @@ class _Ad(NamedTuple):
 
 @dataclass
 class _Found:
-    """Everything that was read: slot ads, events, frames of all else; `known` are the digests of earlier imports."""
+    """Everything that was read: slot ads, events by log, frames of all else; `known` are the digests of earlier imports."""
 
     known: set[int]
     slots: list[_Ad] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    logs: list[list[Event]] = field(default_factory=list)
     frames: dict[str, list[pd.DataFrame]] = field(default_factory=lambda: defaultdict(list))
     digests: set[int] = field(default_factory=set)
 
@@ -323,7 +323,7 @@ def _read_event_log(file: _File, found: _Found) -> int:
     file.reasons += log.skipped
     if log.clock == "UTC":
         file.notes.append(f"{file.path}: times without a zone, read as UTC; name theirs with --timezone")
-    found.events += log.events  # all of them: a job's attempt is made of events of old and new parts
+    found.logs.append(log.events)  # all of them: a job's attempt is made of events of old and new parts
     return sum(
         found.is_new(_digest("event", event.job_id, event.code, event.text), file.reasons)
         for event in log.events
@@ -353,8 +353,11 @@ def _write(found: _Found, store: Store, done: Imported, change: Change | None) -
     name = _name(last, sorted(found.digests))
     if "jobs" in parts:
         parts["jobs"] = [_every_job_once(pd.concat(parts["jobs"], ignore_index=True))]
-    if found.events:
-        _add_events(found.events, store, name, parts)
+    if logs := [log for log in found.logs if log]:
+        told = pd.concat([store.jobs(), *parts.get("jobs", [])], ignore_index=True)
+        told = _every_job_once(told) if len(told) else told
+        for events in by_access_point(logs):
+            _add_events(events, told, name, parts)
     if "attempts" in parts:
         parts["attempts"] = [_attempts(pd.concat(parts["attempts"]), snapshots, store)]
     frames = {kind: pd.concat(held, ignore_index=True) for kind, held in parts.items()}
@@ -425,7 +428,7 @@ def _newest(ads: list[Any]) -> list[Any]:
 def _last(found: _Found, snapshots: list[Snapshot]) -> pd.Timestamp:
     """The newest time that the files tell of."""
     told = [pd.Timestamp(snapshot.taken_at) for snapshot in snapshots]
-    told += [_at(max(event.at for event in found.events))] if found.events else []
+    told += [_at(max(event.at for event in log)) for log in found.logs if log]
     for name, frames in found.frames.items():
         column = {"attempts": "ended_at", "cycles": "started_at"}.get(name, "seen_at")
         told += [newest for frame in frames if not pd.isna(newest := frame[column].max())]
@@ -439,12 +442,13 @@ def _every_job_once(jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_events(
-    events: Iterable[Event], store: Store, name: str, parts: dict[str, list[pd.DataFrame]]
+    events: Iterable[Event], told: pd.DataFrame, name: str, parts: dict[str, list[pd.DataFrame]]
 ) -> None:
-    """Add what event logs tell: attempts, and jobs that no ad tells of or that have gone on since."""
+    """Add what an access point's event logs tell: attempts, and jobs that no ad tells of or that have gone on since.
+
+    told : the jobs that ads tell of
+    """
     jobs, attempts = events_frames(sorted_by_job(events), snapshot=name)
-    told = pd.concat([store.jobs(), *parts.get("jobs", [])], ignore_index=True)
-    told = _every_job_once(told) if len(told) else told
     names = _schedds(jobs, attempts, told)
     jobs = jobs.assign(schedd=[names[job] for job in jobs["job_id"]]) if len(jobs) else jobs
     attempts = (

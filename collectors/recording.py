@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from collectors.origins import count_origins
-from sim.classads.ads import ad_of_json, number_of, read_ads, read_text
+from sim.classads.ads import ad_of_json, number_of, read_ads, read_text, text_of
 from sim.engine.run import Lifetime, Recording
 from sim.errors import InputError
 from sim.inventory import SlotRows, attempts_frame, columns_of, jobs_frame, priorities_frame
@@ -32,6 +32,7 @@ from sim.policy import MACROS, NAMED
 from sim.schema import conform, describe, empty
 
 CYCLE_TIME = re.compile(r"LastNegotiationCycleTime\d+")
+_SUBMITTED_S = 2.0  # a schedd's QDate and its log's submission are the same second or the next
 _STARTED_S = 5.0  # from the start of a glidein to its first ad (real-pool facts §1)
 
 
@@ -134,10 +135,11 @@ def _jobs(folder: Path) -> pd.DataFrame:
     ]
     if not paths:
         _needed(folder, "history.json")
-    ads: dict[tuple[float | None, float | None], Any] = {}
+    ads: dict[tuple[str | None, float | None, float | None], Any] = {}
     for path in reversed(paths):
         for ad in read_ads(path):
-            ads[number_of(ad, "ClusterId"), number_of(ad, "ProcId")] = ad
+            schedd = (text_of(ad, "GlobalJobId") or "").partition("#")[0]  # ids are each schedd's own
+            ads[schedd, number_of(ad, "ClusterId"), number_of(ad, "ProcId")] = ad
     ended = [number_of(ad, "EnteredCurrentStatus", "CompletionDate", "QDate") or 0.0 for ad in ads.values()]
     frame = jobs_frame(ads.values(), seen_at=_moment(max(ended, default=0.0)), snapshot="history").frame
     if frame.empty:
@@ -169,14 +171,23 @@ def _events(folder: Path) -> dict[str, list[tuple[str, float]]]:
 
 
 def _timed(jobs: pd.DataFrame, events: dict[str, list[tuple[str, float]]]) -> pd.DataFrame:
-    """The jobs with submission and first execution as the event log has them, to the millisecond."""
+    """The jobs with submission and first execution as the event log has them, to the millisecond.
+
+    A job of which it has no submission stays as it is. Where there are several schedds, the log is that of one of them.
+    """
     frame = jobs.copy()
+    first = {job: dict(reversed(held)) for job, held in events.items()}
+    submitted = pd.Series(
+        [first.get(job_id, {}).get("SubmitEvent") for job_id in frame["job_id"]], frame.index, dtype="float64"
+    )
+    told = submitted.notna()
+    if frame["schedd"].nunique() > 1:
+        queued = frame["submitted_at"].astype("datetime64[us, UTC]").astype("int64") / 1e6
+        told &= (submitted - queued).abs() <= _SUBMITTED_S
     for column, kind in (("submitted_at", "SubmitEvent"), ("first_started_at", "ExecuteEvent")):
-        times = {job: next((at for name, at in held if name == kind), None) for job, held in events.items()}
-        values = [times.get(job_id) for job_id in frame["job_id"]]
+        values = [first.get(job_id, {}).get(kind) for job_id in frame["job_id"]]
         moments = pd.Series([pd.NaT if at is None else _moment(at) for at in values], index=frame.index)
-        moments = pd.to_datetime(moments, utc=True)
-        frame[column] = moments.fillna(frame[column]) if column == "submitted_at" else moments
+        frame[column] = frame[column].where(~told, pd.to_datetime(moments, utc=True))
     return frame
 
 

@@ -90,7 +90,10 @@ def _ended(told: pd.DataFrame, moments: pd.DatetimeIndex) -> pd.DataFrame:
     frame["arrived_at"] = own.mask(own < before, before).where(exact, frame["first_seen_at"])
     frame["began"] = before.isna().map({True: "before", False: "seen"})
     silence_s = (frame["last_seen_at"] - frame["heard_at"]).dt.total_seconds()
-    usual_s = (1.5 * frame["longest_pause_s"].fillna(0.0)).clip(lower=_SILENCE_S)
+    pause_s = frame["longest_pause_s"].where(
+        frame["longest_pause_s"] > 0
+    )  # unknown where only one ad was seen
+    usual_s = (1.5 * pause_s.fillna(pause_s.median()).fillna(0.0)).clip(lower=_SILENCE_S)
     there = after.isna()
     expired = ~there & (frame["to_die_at"] < after)
     silent = ~there & ~expired & (silence_s > usual_s)
@@ -290,7 +293,7 @@ def _never(ads: list[str], slots: pd.DataFrame) -> Iterable[bool]:
     matcher = Matcher(ads, list(dict.fromkeys(slots["ad"])))
     whole: dict[tuple[Any, ...], tuple[Kind, Remainder, float]] = {}
     for row in slots.itertuples():
-        devices = assigned_devices(str(row.ad))
+        devices = assigned_devices(str(row.ad), shares=True)
         kind, kinds = matcher.kind(str(row.ad), [device.attribute for device in devices])
         amounts = (float(row.total_cpus), float(row.total_memory_mib), float(row.total_disk_mib))  # type: ignore[arg-type]
         seen = pd.Timestamp(row.seen_at).timestamp()  # type: ignore[arg-type]

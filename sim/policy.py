@@ -54,7 +54,7 @@ MACROS: dict[str, tuple[str, ...]] = {
 
 NAMED = re.compile(
     r"(?P<group>GROUP_(NAMES|QUOTA_DYNAMIC_.+|QUOTA_.+|ACCEPT_SURPLUS_.+|AUTOREGROUP_.+|PRIO_FACTOR_.+))"
-    r"|CONCURRENCY_LIMIT_DEFAULT_(?P<family>.+)|(?P<limit>\w+)_LIMIT",
+    r"|CONCURRENCY_LIMIT_DEFAULT_(?P<family>.+)|(?P<limit>[\w.]+)_LIMIT",
     re.IGNORECASE,
 )
 """Macros of the negotiator that carry the name of a group or of a limit."""
@@ -121,15 +121,17 @@ def _groups(told: Mapping[str, str]) -> dict[str, GroupSection]:
         except ValueError:
             return False
 
-    return {
-        name.lower(): GroupSection(
-            quota=shares.get(name.lower(), fixed.get(name.lower(), 0.0)),
-            dynamic=name.lower() in shares,
+    known: dict[str, GroupSection] = {}
+    for name in sorted(map(str.lower, names)):
+        if "." in name and name.rpartition(".")[0] not in known:
+            continue  # the negotiator ignores a group whose parent is missing
+        known[name] = GroupSection(
+            quota=fixed.get(name, shares.get(name, 0.0)),  # a static quota counts before a dynamic one
+            dynamic=name in shares and name not in fixed,
             accept_surplus=flag("GROUP_ACCEPT_SURPLUS", name),
             autoregroup=flag("GROUP_AUTOREGROUP", name),
         )
-        for name in names
-    }
+    return known
 
 
 def _limits(told: Mapping[str, str]) -> dict[str, float]:

@@ -98,6 +98,14 @@ class PolicySection(Section):
     device_release_poll: Duration = 0.0
     image_start: Duration = 0.0
 
+    def own_groups(self) -> dict[str, GroupSection]:
+        """The groups, each with GROUP_ACCEPT_SURPLUS and GROUP_AUTOREGROUP where it says nothing itself."""
+        told = {"accept_surplus": self.group_accept_surplus, "autoregroup": self.group_autoregroup}
+        return {
+            name: group.model_copy(update={key: told[key] for key in told.keys() - group.model_fields_set})
+            for name, group in self.groups.items()
+        }
+
 
 class Scenario(Section):
     """A whole scenario file."""

@@ -79,7 +79,7 @@ def device_models(record: Recording) -> list[str]:
     from sim.classads.matching import assigned_devices
 
     counts: dict[str, int] = {}
-    whole = record.slots[record.slots["slot_type"] != "dynamic"].drop_duplicates("machine", keep="last")
+    whole = record.slots[record.slots["slot_type"] != "dynamic"].drop_duplicates("name", keep="last")
     for text in whole["ad"]:
         for device in assigned_devices(str(text)):
             if device.model:

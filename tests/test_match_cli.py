@@ -331,6 +331,27 @@ def test_wrong_questions(run: Run, slots: Path, tmp_path: Path, arguments: list[
     assert words.replace("FOLDER", str(tmp_path)) in err
 
 
+def test_a_job_of_one_of_several_schedds(run: Run, slots: Path, tmp_path: Path) -> None:
+    """Every schedd numbers its jobs from 1; which one is meant must be said."""
+    ads = [
+        f'GlobalJobId = "{schedd}#5.0#1795000000"\nClusterId = 5\nProcId = 0\nUser = "a@x"\nJobStatus = 1\n'
+        f"QDate = 1795000000\nRequestCpus = {cpus}\nRequestGPUs = 1\nRequestMemory = 100\nRequestDisk = 100\n"
+        "Requirements = TARGET.GPUs >= RequestGPUs && TARGET.Cpus >= RequestCpus\n"
+        for schedd, cpus in (("ap1", 1), ("ap2", 9999))
+    ]
+    (tmp_path / "queue").write_text("\n".join(ads))
+    data = ("--data", str(tmp_path / "data"))
+    run("import", str(slots), str(tmp_path / "queue"), *data)
+    assert (
+        "--job 5.0: 2 schedds have such a job; say whose, as in ap1#5.0"
+        in run("match", "--job", "5.0", *data)[2]
+    )
+    verdicts = [
+        json.loads(run("match", "--job", f"{ap}#5", "--json", *data)[1])["verdict"] for ap in ("ap1", "ap2")
+    ]
+    assert verdicts[1] == "impossible" != verdicts[0]
+
+
 HURTFUL = {**{text: ("-", words) for text, words in hostile.EXPRESSIONS.items()}, **{text: ("--submit", words) for text, words in hostile.SUBMIT.items()}}  # fmt: skip
 
 

@@ -30,7 +30,7 @@ _LONGEST = 1_000_000  # of what is read from a file or standard input; the expre
 @click.option(
     "--submit", type=click.Path(path_type=Path), help="The jobs of a submit file, - for standard input."
 )
-@click.option("--job", help="A queued job of the last snapshot, such as 123.0.")
+@click.option("--job", help="A queued job of the last snapshot, such as 123.0 or SCHEDD#123.0.")
 @click.option("--queue", "whole_queue", is_flag=True, help="Every shape that waits in the last snapshot.")
 @click.option(
     "--slots",
@@ -166,15 +166,21 @@ def _tell_queue(queue: Queue, pool: PoolView, *, names: bool, as_json: bool) -> 
 
 
 def _queued(store: Store, job_id: str) -> tuple[JobDescription, str]:
-    """The description of a queued job and its submitter."""
+    """The description of a queued job, 123.0 or SCHEDD#123.0, and its submitter."""
     from sim.classads.ads import parse_one
     from sim.classads.job import of_ad
 
-    wanted = job_id.strip() if "." in job_id else f"{job_id.strip()}.0"
+    schedd, _, number = job_id.strip().rpartition("#")
+    wanted = number if "." in number else f"{number}.0"
     jobs = store.jobs()
-    rows = jobs[jobs["job_id"] == wanted]
+    rows = jobs[(jobs["job_id"] == wanted) & ((jobs["schedd"] == schedd) | (not schedd))]
     if rows.empty:
         raise InputError(f"--job {job_id[:40]}: no such job in {store.path}; expected an id such as 123.0")
+    names = sorted(rows["schedd"].unique())
+    if len(names) > 1:
+        raise InputError(
+            f"--job {job_id[:40]}: {len(names)} schedds have such a job; say whose, as in {names[0]}#{wanted}"
+        )
     row = rows.sort_values("seen_at").iloc[-1]
     return of_ad(parse_one(str(row["ad"]))), str(row["submitter"])
 

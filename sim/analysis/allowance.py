@@ -50,7 +50,7 @@ class Allowance:
         policy = effective_policy(PolicySection(), settings, slots)
         groups = tuple(
             Group(name, section.quota, section.dynamic, section.accept_surplus, section.autoregroup)
-            for name, section in policy.groups.items()
+            for name, section in policy.own_groups().items()
         )
         primary = slots[~slots["backfill"].astype(bool)]
         running = newest(jobs)

@@ -117,6 +117,8 @@ def _drained(ad: classad2.ClassAd, attributes: list[str]) -> classad2.ClassAd:
         if (number := as_number(total)) is not None:
             whole[name] = int(number) if number == int(number) else number
     whole["GPUs"] = len(attributes)
+    if ad.get("State") in {"Claimed", "Matched", "Preempting"}:
+        whole["State"], whole["Activity"] = "Unclaimed", "Idle"
     if attributes:
         whole["AvailableGPUs"] = classad2.ExprTree("{" + ", ".join(attributes) + "}")
     return whole

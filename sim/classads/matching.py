@@ -53,7 +53,7 @@ _LIMITS = (
 _COMMON_FILES = re.compile(r"\(requestdisk-ifthenelse\(.*?requestedcatalogs.*\)\)<=disk")
 # 25.x: a startd of 25.12 or later checks the disk by itself, in WithinResourceLimits
 _DISK_25 = re.compile(r'versionge\(split\(condorversion\)\[1\],"[0-9.]+"\)\|\|\(?disk>=requestdisk\)?')
-_NESTED = re.compile(r"gpus_(gpu|mig)_", re.IGNORECASE)
+_NESTED = re.compile(r"gpus_", re.IGNORECASE)  # of a UUID, or of an index: GPUs_GPU_a0223334, GPUs_CUDA0
 
 
 class Remainder(NamedTuple):
@@ -99,6 +99,7 @@ class Autocluster:
     fixed : its Requirements without the arithmetic clauses, evaluated against the slot as a whole
     names, whole : of `fixed` and of `ad`
     rank : its Rank where that reads nothing, and so is the same of every slot
+    schedd : whose jobs they are, where that matters
     verdicts : by kind, whether both sides agree, where nothing varying is read
     """
 
@@ -114,6 +115,7 @@ class Autocluster:
     names: _Names
     whole: _Names
     rank: float | None
+    schedd: str = ""
     verdicts: dict[int, bool] = field(default_factory=dict)
 
 
@@ -250,16 +252,25 @@ class Device(NamedTuple):
     capability: float | None
 
 
-def assigned_devices(text: str) -> tuple[Device, ...]:
+def assigned_devices(text: str, *, shares: bool = False) -> tuple[Device, ...]:
     """The devices that a slot ad lists in AssignedGPUs, those taken offline left out, in inventory order.
 
     Model and capability come from the nested ad, else from the flat GPUs_ or CUDA attributes (design §4).
+
+    Parameters
+    ----------
+    shares : as a negotiator counts them: one that is listed several times (-repeat, -divide) each time, and those that have
+        no names (MACHINE_RESOURCE_GPUs as a number) too
     """
     ad = classad2.parseOne(text)
     nested = {name.lower(): value for name, value in device_ads(ad).items()}
     offline = {name.strip() for name in _listed(ad.get("OfflineGPUs"))}
     found = []
-    for name in dict.fromkeys(part.strip() for part in _listed(ad.get("AssignedGPUs"))):
+    names = [part.strip() for part in _listed(ad.get("AssignedGPUs"))]
+    if shares and "AssignedGPUs" not in ad and not nested:
+        count = as_number(ad.get("TotalSlotGPUs", ad.get("GPUs"))) or 0.0
+        names = [f"unnamed{number}" for number in range(int(count))]
+    for name in names if shares else dict.fromkeys(names):
         if not name or name in offline:
             continue
         attribute = "GPUs_" + name.replace("-", "_")
@@ -307,7 +318,7 @@ class Matcher:
         self._pairs: dict[tuple[_Names, _Names], _Reads] = {}
         self._clusters: dict[tuple[str, ...], Autocluster] = {}
         self._kinds: dict[tuple[str, ...], Kind] = {}
-        self._by_job_text: dict[str, Autocluster] = {}
+        self._by_job_text: dict[tuple[str, str], Autocluster] = {}
         self._by_slot_text: dict[str, Kind] = {}
         self._device_kinds: dict[str, int] = {}
         self._device_samples: list[classad2.ClassAd | None] = []
@@ -320,15 +331,18 @@ class Matcher:
         self._rank_memo: dict[tuple[object, ...], float] = {}
         self.evaluations = 0
 
-    def autocluster(self, text: str) -> Autocluster:
-        """The autocluster of a job ad that the table was made for."""
-        if text not in self._by_job_text:
+    def autocluster(self, text: str, schedd: str = "") -> Autocluster:
+        """The autocluster of a job ad that the table was made for; each schedd named has its own."""
+        found = self._by_job_text.get((schedd, text))
+        if found is None:
             ad = self._job_ads[text]
-            key = tuple(_written(ad, name) for name in self._job_reads)
-            if key not in self._clusters:
-                self._clusters[key] = _autocluster(len(self._clusters), ad, self._shared)
-            self._by_job_text[text] = self._clusters[key]
-        return self._by_job_text[text]
+            key = (schedd, *(_written(ad, name) for name in self._job_reads))
+            found = self._clusters.get(key)
+            if found is None:
+                found = self._clusters[key] = _autocluster(len(self._clusters), ad, self._shared)
+                found.schedd = schedd
+            self._by_job_text[schedd, text] = found
+        return found
 
     def kind(self, text: str, devices: Sequence[str]) -> tuple[Kind, tuple[int, ...]]:
         """The kind of a slot ad that the table was made for, and the kinds of its devices in inventory order.
@@ -402,6 +416,15 @@ class Matcher:
             suitable = sum(self.device_suits(cluster, device) for device in devices)
             found = self._enough_memo[key] = suitable >= cluster.gpus
         return found
+
+    def has_room(self, cluster: Autocluster, left: Remainder) -> bool:
+        """Tell whether `left` is enough for such a job, whatever the two sides' expressions say."""
+        return (
+            0 < left.cpus >= cluster.cpus
+            and 0 < left.memory_mib >= cluster.memory_mib
+            and 0 < left.disk_mib >= cluster.disk_mib
+            and self.enough_devices(cluster, left.devices)
+        )
 
     def fits(self, cluster: Autocluster, kind: Kind, left: Remainder, now: float) -> bool:
         """Tell whether a partitionable or static slot with `left` free takes such a job at time `now` [s, Unix]."""
@@ -555,7 +578,7 @@ class Matcher:
 
         of_slot, of_job : what the negotiator adds to the two ads: priorities, who holds the slot and for how long
         """
-        slot = self.dynamic_ad(kind, size)
+        slot = self.dynamic_ad(kind, size) if kind.partitionable else self.slot_ad(kind, size)
         slot.update(of_slot)
         slot[NOW] = now
         slot["Requirements"] = classad2.ExprTree(at_time(requirements, NOW))

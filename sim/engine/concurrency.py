@@ -59,8 +59,8 @@ class LimitLedger:
         return all(self._used.get(name, 0.0) + amount <= self.cap(name) for name, amount in read_limits(text))
 
     def cap(self, name: str) -> float:
-        """The cap of a limit: its own, else that of its group (``group.name``), else the default."""
+        """The cap of a limit: its own, else that of its group (what stands before its last dot), else the default."""
         own = self._caps.get(name)
         if own is None and "." in name:
-            own = self._caps.get(name.partition(".")[0] + ".")
+            own = self._caps.get(name.rpartition(".")[0] + ".")
         return self._default if own is None else own

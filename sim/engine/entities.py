@@ -368,6 +368,7 @@ class Claim:
     serial : goes up when an attempt starts or is cut short, so that an end that was planned before counts no more
     born_s, began_s, active_s : since when it exists, has its present job, and has started it
     job_rank : the startd's RANK of the job that made the claim
+    limits, schedd : ConcurrencyLimits and schedd of its jobs
     heir : the job that takes it over once its own is out (preemption)
     """
 
@@ -384,6 +385,7 @@ class Claim:
         "number",
         "person",
         "places",
+        "schedd",
         "serial",
         "shape",
         "slot",
@@ -399,6 +401,7 @@ class Claim:
         number: int,
         slot: int,
         limits: str,
+        schedd: str = "",
     ) -> None:
         self.machine = machine
         self.person = person
@@ -409,6 +412,7 @@ class Claim:
         self.number = number
         self.slot = slot
         self.limits = limits
+        self.schedd = schedd
         self.job_rank = 0.0
         self.job: Job | None = None
         self.attempt = -1

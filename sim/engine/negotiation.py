@@ -74,7 +74,7 @@ class Negotiation:
         self._when_idle = when_idle
         self._groups = [
             Group(name, told.quota, told.dynamic, told.accept_surplus, told.autoregroup)
-            for name, told in policy.groups.items()
+            for name, told in policy.own_groups().items()
         ]
 
     # --- when
@@ -240,12 +240,7 @@ class Negotiation:
             demand = {name: usage[name] if usage[name] < given[name] else demand[name] for name in demand}
             if all(usage[name] >= given[name] for name in given):
                 break
-        again = [
-            person
-            for group in self._groups
-            if group.autoregroup or policy.group_autoregroup
-            for person in members[group.name]
-        ]
+        again = [person for group in self._groups if group.autoregroup for person in members[group.name]]
         if again:
             total.add(negotiator.negotiate([*members[ROOT], *again], weight, unix, schedd, smallest=smallest))
         return total

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from sim.classads.matching import Autocluster
 from sim.engine.collector import Candidates, Collector
 from sim.engine.concurrency import LimitLedger
-from sim.engine.entities import FOREVER, Claim, Machine, State, Submitter
+from sim.engine.entities import FOREVER, Claim, Machine, Queue, State, Submitter
 from sim.engine.fairshare import limits
 from sim.engine.slots import SlotTable, pre_job_rank
 from sim.engine.streams import Draws
@@ -278,7 +278,12 @@ class Negotiator:
         dropped, but charged (real-pool facts §7.5).
         """
         person, waiting = turn.person, turn.person.waiting
-        order = [(queue.heap[0], number) for number, queue in waiting.items() if wanted.get(number)]
+        lots = self._lots(waiting.values())
+        order = [
+            (lots[queue.cluster.schedd], queue.heap[0], number)
+            for number, queue in waiting.items()
+            if wanted.get(number)
+        ]
         heapify(order)
         late = [number for number, count in wanted.items() if count and number not in waiting]
         lists: dict[int, Candidates] = {}
@@ -286,7 +291,7 @@ class Negotiator:
         while order or late:
             if turn.used >= turn.limit and not turn.beyond:
                 break
-            number = order[0][1] if order else late[0]
+            number = order[0][2] if order else late[0]
             queue = person.queues[number]
             cluster = queue.cluster
             cycle.considered += 1
@@ -300,7 +305,7 @@ class Negotiator:
                 matched += taken
                 wanted[number] -= 1
                 if wanted[number] and order and queue.heap:
-                    heapreplace(order, (queue.heap[0], number))
+                    heapreplace(order, (order[0][0], queue.heap[0], number))
                     continue
                 if wanted[number]:
                     if not order:
@@ -316,6 +321,13 @@ class Negotiator:
             cycle.by_submitter[person.name] = cycle.by_submitter.get(person.name, 0) + matched
         person.charged += turn.used
         return not (turn.limited or turn.over)
+
+    def _lots(self, queues: Collection[Queue]) -> dict[str, float]:
+        """Which of a submitter's schedds goes first: each has an ad of its own, and ties between ads are broken at random."""
+        schedds = {queue.cluster.schedd for queue in queues}
+        if len(schedds) < 2:
+            return dict.fromkeys(schedds, 0.0)
+        return {schedd: self.ties.uniform() for schedd in sorted(schedds)}
 
     def _match(
         self, turn: Turn, cluster: Autocluster, found: Candidates, now: float, schedd: AccessPoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,8 +39,12 @@ from sim.workload.frames import CLASS, EPOCH
 from sim.workload.recorded import RecordedJob
 from sim.workload.source import LONGER, Workload, make_workload
 from sim.workload.speeds import at_unit_speed
+from sim.workload.strangers import strangers
 
 Progress = Callable[[float, str], None]
+
+_CARVED = re.compile(r"(?<=\d)_\d+$")
+"""What the name of a dynamic slot has beyond that of the slot it was carved from; their prefix may have an underscore."""
 
 
 class Lifetime(NamedTuple):
@@ -257,6 +262,7 @@ class Plan:
             window=window,
             start=start,
             length_s=_horizon(scenario, record),
+            beside=strangers(record.slots, record.jobs, record.end) if start >= record.end else None,
         )
         supply = make_supply(
             scenario.supply,
@@ -318,7 +324,9 @@ class Plan:
             )
             pool.patient = True
             pool.env.process(front_end.run(_PoolGrounds(pool)))
-        hopeless = sum(self.matcher.autocluster(job.ad).id in self.impossible for job in jobs)
+        hopeless = sum(
+            self.matcher.autocluster(job.ad).id in self.impossible for job in jobs if not job.running_on
+        )
         end_s = _run_on(pool, horizon, progress, hopeless=hopeless, until_answered=self.until_answered)
         if self.scenario.run.check:
             verify(pool)
@@ -362,12 +370,19 @@ class Plan:
         sessions = [_session(stay, self.matcher, self.start) for stay in self.supply.seen]
         whole = {(each.machine.kind.id, each.machine.total): each for each in sessions}
         clusters = {(cluster := self.matcher.autocluster(ad)).id: cluster for ad in ads}
+        # what takes jobs at certain hours only is asked every hour of a week
+        hours = [3600.0 * hour for hour in range(int(min(self.horizon_s / 3600, 168)) + 1)]
+        moments = [
+            (each, each.up_s + later)
+            for each in whole.values()
+            for later in (hours if "clockmin" in each.machine.kind.whole.held else [0.0])
+        ]
         return frozenset(
             number
             for number, cluster in clusters.items()
             if not any(
-                self.matcher.fits(cluster, each.machine.kind, each.machine.total, self.start + each.up_s)
-                for each in whole.values()
+                self.matcher.fits(cluster, each.machine.kind, each.machine.total, self.start + at_s)
+                for each, at_s in moments
             )
         )
 
@@ -513,7 +528,7 @@ def _running(
     for job in jobs:
         if job.running_on:
             slot, at, startd = job.running_on.partition("@")
-            whole = f"{slot.partition('_')[0]}@{startd}" if at else f"{SLOT}@{slot}"
+            whole = f"{_CARVED.sub('', slot)}@{startd}" if at else f"{SLOT}@{slot}"
             found.append((made(job), job.submitter, present.get(whole, whole)))
     return found
 
@@ -522,7 +537,7 @@ def _job(job: RecordedJob, matcher: Matcher, start: float, terms: Terms, rng: np
     return Job(
         job.row,
         job.order,
-        matcher.autocluster(job.ad),
+        matcher.autocluster(job.ad, job.schedd),
         0.0 if job.running_on else job.submitted - start,
         job.run_s,
         removed_s=max(0.0, job.leaves - start),
@@ -536,7 +551,7 @@ def _job(job: RecordedJob, matcher: Matcher, start: float, terms: Terms, rng: np
 
 @lru_cache(maxsize=10_000)
 def _devices(ad: str) -> tuple[Device, ...]:
-    return assigned_devices(ad)
+    return assigned_devices(ad, shares=True)
 
 
 def _session(stay: Stay, matcher: Matcher, start: float) -> Session:

@@ -35,7 +35,7 @@ EXIT = "exit"  # what befell a run: its program's exit code
 
 
 class Schedd:
-    """The access point of a pool.
+    """The access points of a pool: each uses its matches and claims for its own jobs.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Schedd:
         self._delivery = delivery
         self._speeds = dict(speeds)
         self._when_done = when_done
-        self._matched: list[tuple[Submitter, Machine]] = []
+        self._matched: list[tuple[Submitter, Machine, str]] = []
 
     # --- matches
 
@@ -90,7 +90,7 @@ class Schedd:
         claim = startds.carve(person, cluster, machine, now)
         self._start(claim, self.queue.pop(person, cluster), MATCH, self._match_delay(), now)
         if machine.state.open:
-            self._matched.append((person, machine))
+            self._matched.append((person, machine, cluster.schedd))
         return True
 
     def fill(self) -> None:
@@ -105,20 +105,22 @@ class Schedd:
         if not self.policy.claim_leftovers:
             return
         now, startds = self._env.now, self.startds
-        open_machines = [
-            (person, machine) for person, machine in matched if machine.kind.partitionable and person.waiting
-        ]
+        open_machines = [one for one in matched if one[1].kind.partitionable and one[0].waiting]
         while open_machines:
             still_open = []
-            for person, machine in open_machines:
+            for person, machine, schedd in open_machines:
                 for queue in person.in_order():
                     cluster = queue.cluster
-                    if not cluster.limits and startds.claimable(cluster, machine, now):
+                    if (
+                        not cluster.limits
+                        and cluster.schedd == schedd
+                        and startds.claimable(cluster, machine, now)
+                    ):
                         claim = startds.carve(person, cluster, machine, now)
                         job = self.queue.pop(person, cluster)
                         self._start(claim, job, LEFTOVER, self._match_delay(), now)
                         if machine.state.open:
-                            still_open.append((person, machine))
+                            still_open.append((person, machine, schedd))
                         break
             open_machines = still_open
 
@@ -138,9 +140,13 @@ class Schedd:
     # --- attempts
 
     def resume(self, job: Job, machine: Machine | None) -> bool:
-        """Let a job be running as the run begins; False if its machine isn't there or has no room for it."""
+        """Let a job be running as the run begins; False if its machine isn't there or has no room for it.
+
+        It goes on where a machine takes no more jobs such as this one: a retiring glidein, a START of which the hour is over.
+        """
         now, startds = self._env.now, self.startds
-        if machine is None or not startds.claimable(job.cluster, machine, now):
+        matcher = startds.table.matcher
+        if machine is None or not machine.alive or not matcher.has_room(job.cluster, machine.state.left):
             return False
         self.unfinished += 1
         claim = startds.carve(job.queue.person, job.cluster, machine, now)
@@ -266,6 +272,7 @@ class Schedd:
             cluster = queue.cluster
             if (
                 cluster.limits == claim.limits
+                and cluster.schedd == claim.schedd
                 and table.reusable(cluster, claim.shape, unix)
                 and (not startds.preempts or table.matcher.slot_rank(cluster, machine.kind) >= claim.job_rank)
             ):

@@ -151,9 +151,9 @@ def post_job_rank(kflops: float | None, slot_id: float) -> float:
 
 
 def _quantised(asked: float, step: float, left: float) -> float:
-    """A request rounded up to a multiple of `step`; as it is where that no longer fits (fact sheet §2.1)."""
-    rounded = -(-asked // step) * step
-    return rounded if rounded <= left else asked
+    """A request rounded up to a multiple of `step`, one at least; as it is where that no longer fits (fact sheet §2.1)."""
+    rounded = max(step, -(-asked // step) * step)
+    return rounded if rounded <= left else max(0.0, asked)
 
 
 def _clean(value: float) -> float:

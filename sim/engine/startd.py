@@ -145,7 +145,15 @@ class Startds:
         machine.state = carving.rest
         number = self._claims = self._claims + 1
         claim = Claim(
-            machine, person, carving.shape, places, now, number, next_slot_id(machine), cluster.limits
+            machine,
+            person,
+            carving.shape,
+            places,
+            now,
+            number,
+            next_slot_id(machine),
+            cluster.limits,
+            cluster.schedd,
         )
         if self.preempts:
             claim.job_rank = self.table.matcher.slot_rank(cluster, machine.kind)
@@ -163,7 +171,17 @@ class Startds:
         machine = claim.machine
         number = self._claims = self._claims + 1
         rank = self.table.matcher.slot_rank(cluster, machine.kind)
-        fresh = Claim(machine, person, claim.shape, claim.places, now, number, claim.slot, cluster.limits)
+        fresh = Claim(
+            machine,
+            person,
+            claim.shape,
+            claim.places,
+            now,
+            number,
+            claim.slot,
+            cluster.limits,
+            cluster.schedd,
+        )
         fresh.job_rank = rank
         machine.claims[number] = fresh
         person.usage += fresh.shape.weight
@@ -226,10 +244,13 @@ class Startds:
         )
 
     def smallest(self) -> float:
-        """The least weight of a slot: of partitionable ones what is left of them, of dynamic ones a core at least."""
+        """The least weight of a slot: of partitionable ones what is left of them, of dynamic ones a core at least.
+
+        A static one weighs the same, claimed or not; the claim that takes it tells.
+        """
         least = FOREVER
         for machine in self.machines.values():
-            if machine.seen.weight < least:
+            if machine.seen.weight < least and (machine.seen.open or machine.kind.partitionable):
                 least = machine.seen.weight
                 if least <= 0:
                     return least

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sim.errors import InputError
+
+_PRIO = re.compile(r"\b(P(?:re|ost)JobPrio[12]) = (-?\d+)")
 
 
 class RecordedJob(NamedTuple):
@@ -17,6 +20,7 @@ class RecordedJob(NamedTuple):
     estimated : the run time is a guess, because the job never completed
     running_on : the slot on which it was running when the window began, with `run_s` left to run; empty for others
     leaves, leaves_as : when its user took it away [s, Unix], infinity if never; ``removed`` or ``held``
+    schedd : where it was submitted, if the jobs come from several
     """
 
     row: int
@@ -29,6 +33,7 @@ class RecordedJob(NamedTuple):
     running_on: str = ""
     leaves: float = math.inf
     leaves_as: str = "removed"
+    schedd: str = ""
 
 
 def recorded_jobs(
@@ -45,7 +50,7 @@ def recorded_jobs(
 
     Raises
     ------
-    InputError : the window has no job, or a run time is impossible
+    InputError : the window has no job, or a run time is impossible, or none is known
     """
     submitted = unix(jobs["submitted_at"])
     first, last = unix(jobs["first_started_at"]), unix(jobs["started_at"])
@@ -62,6 +67,10 @@ def recorded_jobs(
     runs = jobs["run_s"].astype("float64")
     if (runs < 0).any():
         raise InputError(f"job {jobs['job_id'][int((runs < 0).to_numpy().argmax())]}: a run time below zero")
+    if runs.isna().all() and not by_time:
+        raise InputError(
+            "no job of the recording has completed, so nobody knows how long they run; collect history first"
+        )
     median = runs.groupby(classes).transform("median").fillna(runs.median()).fillna(0.0)
     seen_s = (
         (jobs["seen_at"] - jobs["started_at"])
@@ -74,8 +83,14 @@ def recorded_jobs(
     part = jobs.iloc[chosen]
     orders = _orders(part, submitted[chosen], by_time=by_time)
     slots = part["slot"].where(running[chosen] & part["slot"].notna(), "")
+    # what is drawn beside recorded jobs is of no schedd that one could name
+    several = part["schedd"].nunique() > 1 and not by_time
+    schedds = part["schedd"].tolist() if several else [""] * len(part)
     taken = part["status"].isin(["removed", "held"]).to_numpy()
     leaves = np.where(taken & ~np.isnan(left[chosen]), left[chosen], math.inf)
+    leaves = np.maximum(
+        leaves, submitted[chosen]
+    )  # a hold is told in whole seconds, a submission on hold exactly
     found = [
         RecordedJob(
             row=int(row),
@@ -88,8 +103,9 @@ def recorded_jobs(
             running_on=on,
             leaves=leaving,
             leaves_as="held" if status == "held" else "removed",
+            schedd=schedd,
         )
-        for row, order, submitter, ad, guessed, on, leaving, status in zip(
+        for row, order, submitter, ad, guessed, on, leaving, status, schedd in zip(
             chosen,
             orders,
             part["submitter"].tolist(),
@@ -98,6 +114,7 @@ def recorded_jobs(
             slots.tolist(),
             leaves.tolist(),
             part["status"].tolist(),
+            schedds,
             strict=True,
         )
     ]
@@ -105,8 +122,8 @@ def recorded_jobs(
 
 
 def _orders(jobs: pd.DataFrame, submitted: np.ndarray, *, by_time: bool) -> list[tuple[float, int, int]]:
-    """JobPrio, then the ids; see `prio_compar` of the schedd."""
-    priorities = jobs["priority"].tolist()
+    """JobPrio and the four beside it, then the ids; see `prio_compar` of the schedd."""
+    priorities = _ranked(jobs)
     if by_time:
         moments = np.round(submitted * 1000).astype("int64").tolist()
         return [
@@ -118,6 +135,29 @@ def _orders(jobs: pd.DataFrame, submitted: np.ndarray, *, by_time: bool) -> list
         (-float(priority), int(cluster), int(proc or 0))
         for priority, (cluster, _, proc) in zip(priorities, ids, strict=True)
     ]
+
+
+def _ranked(jobs: pd.DataFrame) -> list[int]:
+    """JobPrio; where jobs have PreJobPrio1, PreJobPrio2, PostJobPrio1 or PostJobPrio2, a number that ranks as all five do.
+
+    Who lacks one of the four comes after all who have it.
+    """
+    priorities: list[int] = jobs["priority"].tolist()
+    held = [
+        dict(_PRIO.findall(ad)) if "reJobPrio" in ad or "stJobPrio" in ad else {}
+        for ad in jobs["ad"].tolist()
+    ]
+    if not any(held):
+        return priorities
+    keys = [
+        tuple(
+            float(own.get(name, "-inf")) if name else float(priority)
+            for name in ("PreJobPrio1", "PreJobPrio2", "", "PostJobPrio1", "PostJobPrio2")
+        )
+        for own, priority in zip(held, priorities, strict=True)
+    ]
+    places = {key: place for place, key in enumerate(sorted(set(keys)))}
+    return [places[key] for key in keys]
 
 
 def unix(times: pd.Series) -> np.ndarray:

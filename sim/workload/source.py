@@ -128,12 +128,14 @@ def make_workload(
     window: tuple[float, float],
     start: float,
     length_s: float | None,
+    beside: pd.DataFrame | None = None,
 ) -> Workload:
     """The workload of a scenario.
 
     Parameters
     ----------
     recorded : frame "jobs" of the pool's record
+    beside : jobs that run as the run begins, of which the record's queues don't tell
     window : when the pool was watched, for a fit [s, Unix]
     start, length_s : the run's window [s, Unix; s]; without a length it is the trace's, so much longer that all can end
 
@@ -176,6 +178,8 @@ def make_workload(
         raise InputError(
             "the pool's record has no jobs; collect queue and history first, or give a synthetic workload"
         )
+    if beside is not None and len(beside) and section.trace is None:
+        known = conform(pd.concat([known, beside], ignore_index=True), "jobs")
     return Workload(
         section,
         known,

@@ -103,6 +103,62 @@ class TestRecordings:
             assert jobs[column].equals(expected[column])
 
 
+class TestAccessPoints:
+    """Every access point numbers its jobs from 1."""
+
+    @staticmethod
+    def event(code: int, job: int, clock: str, rest: str) -> str:
+        return f"{code:03} ({job:03}.000.000) 2026-11-20 {clock}+00:00 {rest}\n...\n"
+
+    def log(self, host: str, hour: int) -> tuple[str, str]:
+        """Two jobs of an access point: their submission and the start of the first, and what came after."""
+        submitted = "".join(
+            self.event(0, job, f"{hour}:00:0{job}", f"Job submitted from host: <10.0.0.9:9618?addrs=10.0.0.9-9618&alias={host}>")
+            for job in (1, 2)
+        )  # fmt: skip
+        starts = [
+            self.event(1, job, f"{hour}:01:0{job}", f"Job executing on host: <10.1.0.1:9618?alias=ep.example>\n\tSlotName: slot1_{job}@ep.{host}")
+            for job in (1, 2)
+        ]  # fmt: skip
+        ends = "".join(
+            self.event(
+                5, job, f"{hour}:11:0{job}", "Job terminated.\n\t(1) Normal termination (return value 0)"
+            )
+            for job in (1, 2)
+        )
+        return submitted + starts[0], starts[1] + ends
+
+    @pytest.mark.parametrize("together", [True, False])
+    def test_logs_of_two_access_points(self, store: Store, tmp_path: Path, together: bool) -> None:
+        """The same ids are two jobs, whether the logs come at once or one after the other."""
+        for host, hour in (("ap1.example", 10), ("ap2.example", 12)):
+            (tmp_path / host).write_text("".join(self.log(host, hour)))
+            if not together:
+                import_files([tmp_path / host], store)
+        if together:
+            import_files([tmp_path / "ap1.example", tmp_path / "ap2.example"], store)
+        jobs, attempts = store.jobs(), store.attempts()
+        ids = [(host, job) for host in ("ap1.example", "ap2.example") for job in ("1.0", "2.0")]
+        assert list(zip(jobs["schedd"], jobs["job_id"], strict=True)) == ids
+        assert jobs["run_s"].tolist() == [600] * 4
+        assert list(zip(attempts["schedd"], attempts["job_id"], strict=True)) == ids
+        assert [slot.partition("@ep.")[2] for slot in attempts["slot"]] == [host for host, _ in ids]
+
+    def test_a_part_without_submissions_is_of_who_submitted_such_a_job(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        """Where only one access point did; of jobs of both nobody can say."""
+        begin, rest = self.log("ap1.example", 10)
+        other = self.event(0, 7, "12:00:00", "Job submitted from host: <10.0.0.7:9618>")
+        for name, text in (("log.old", begin), ("log", rest), ("other", other)):
+            (tmp_path / name).write_text(text)
+        import_files([tmp_path / name for name in ("log.old", "log", "other")], store)
+        jobs = store.jobs().sort_values("job_id")
+        assert list(zip(jobs["job_id"], jobs["status"], strict=True)) == [
+            ("1.0", "completed"), ("2.0", "completed"), ("7.0", "idle"),
+        ]  # fmt: skip
+
+
 class TestAds:
     def test_the_same_ads_in_another_format(self, shared_data: Path, store: Store, tmp_path: Path) -> None:
         source = shared_data / "pool/history.ads"

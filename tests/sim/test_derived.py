@@ -86,6 +86,14 @@ class TestSessions:
         assert (rows["comes"]["arrived_at"] - pd.Timestamp(START)).total_seconds() / 60 == 14
         assert set(found["model"]) == {"NVIDIA A40"}
 
+    def test_one_that_was_seen_once_is_as_silent_as_others(self, store: Store) -> None:
+        """A startd with nothing new sends an ad every UPDATE_INTERVAL, five minutes by default."""
+        for minute in range(0, 50, 10):
+            brief = [("brief", 15, 16, "")] if minute == 20 else []
+            seen(store, minute, ("stays", -50, minute - 4, ""), *brief)
+        ends = derived.sessions(store).set_index("startd")["ended"].to_dict()
+        assert ends == {"stays@stays.example": "open", "brief@brief.example": "gone"}
+
     def test_a_startd_that_was_started_anew(self, store: Store) -> None:
         for minute in (0, 10, 20, 30):
             seen(store, minute, ("a", -5 if minute < 15 else 14, minute, ""))

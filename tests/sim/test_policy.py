@@ -53,3 +53,25 @@ def test_the_device_poll_belongs_to_23() -> None:
         ).device_release_poll
         == 1
     )
+
+
+def test_limits_whose_names_have_dots() -> None:
+    """SW.A_LIMIT is the cap of ``sw.a``, CONCURRENCY_LIMIT_DEFAULT_sw that of what begins with ``sw.``."""
+    settings = told(("negotiator", "SW.A_LIMIT", "3"), ("negotiator", "CONCURRENCY_LIMIT_DEFAULT_sw", "5"))
+    policy = effective_policy(PolicySection(), settings, startds("25.14.1"))
+    assert policy.concurrency_limits == {"sw.a": 3, "sw.": 5}
+
+
+def test_groups_as_the_negotiator_reads_them() -> None:
+    """A static quota counts before a dynamic one, and a group without its parent is none (`hgq_construct_tree`)."""
+    settings = told(
+        ("negotiator", "GROUP_NAMES", "Phys, phys.atlas, bio.lab"),
+        ("negotiator", "GROUP_QUOTA_phys", "10"),
+        ("negotiator", "GROUP_QUOTA_DYNAMIC_phys", "0.5"),
+        ("negotiator", "GROUP_QUOTA_DYNAMIC_phys.atlas", "0.3"),
+        ("negotiator", "GROUP_QUOTA_bio.lab", "10"),
+    )
+    groups = effective_policy(PolicySection(), settings, startds("25.14.1")).groups
+    assert {name: (own.quota, own.dynamic) for name, own in groups.items()} == {
+        "phys": (10, False), "phys.atlas": (0.3, True),
+    }  # fmt: skip

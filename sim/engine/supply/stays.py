@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from statistics import median
 from typing import NamedTuple
 
 import pandas as pd
 
+from sim.classads.editing import changed
 from sim.engine.entities import AGAIN, SLOT
 from sim.errors import InputError
 
+_BUSY = ("Claimed", "Matched", "Preempting")
+_READS_STATE = re.compile(r"\b(?:State|Activity)\b", re.IGNORECASE)
+_CLOCK_MIN = re.compile(r"\bClockMin = (\d+)", re.IGNORECASE)
+_CLOCK_DAY = re.compile(r"\bClockDay = (\d)", re.IGNORECASE)
 ARRIVAL_S = 5.0  # from the start of a startd to its first ad: 4.3-6.5 s (real-pool facts §1)
 
 
@@ -54,7 +61,7 @@ def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> lis
 
     A stay begins with the startd's own start if that lies between two snapshots. It ends half-way between the last
     snapshot that shows it and the next, or at GLIDEIN_ToDie if that lies between them. A machine that is listed but
-    silent for longer than others was killed: its ad outlives it.
+    silent for longer than it was before, or than others are where only one of its ads was seen, was killed: its ad outlives it.
     """
     whole = slots[
         slots["slot_type"].isin(["partitionable", "static"]) & ~slots["offline"] & ~slots["backfill"]
@@ -64,10 +71,15 @@ def recorded_stays(slots: pd.DataFrame, taken: list[float] | None = None) -> lis
             "the snapshots hold no partitionable or static slot; collect from a pool with startds first"
         )
     moments = sorted(set(taken or []) | set(_unix(whole["seen_at"])))
+    lives = [(str(name), _lives(rows)) for name, rows in whole.groupby("name", sort=True)]
+    pauses = [
+        longest for _, parts in lives for rows in parts if (longest := _longest_pause(rows)) is not None
+    ]
+    usual_s = median(pauses) if pauses else 0.0
     return [
         stay
-        for name, rows in whole.groupby("name", sort=True)
-        for stay in _numbered([_stay(str(name), part, moments) for part in _lives(rows)])
+        for name, parts in lives
+        for stay in _numbered([_stay(name, rows, moments, usual_s) for rows in parts])
     ]
 
 
@@ -100,7 +112,7 @@ def fixed_stays(slots: pd.DataFrame) -> list[Stay]:
     ]
 
 
-def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
+def _stay(name: str, rows: pd.DataFrame, moments: list[float], usual_s: float) -> Stay:
     rows = rows.sort_values("seen_at")
     first, last = rows.iloc[0], rows.iloc[-1]
     seen = _unix(rows["seen_at"])
@@ -118,13 +130,14 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
         down = die if seen[-1] < die < after else (seen[-1] + after) / 2
         heard = _second(last["heard_at"], seen[-1]) if "heard_at" in rows else seen[-1]
         silence = seen[-1] - heard
-        if silence > _longest_silence(rows):
+        own_s = _longest_pause(rows)
+        if silence > max(60.0, 1.5 * (usual_s if own_s is None else own_s)):
             ending, down = "kill", heard
     return Stay(
         name=startd,
         machine=str(first["machine"]),
         site="" if pd.isna(first["site"]) else str(first["site"]),
-        ad=str(first["ad"]),
+        ad=_with_clock(_unclaimed(first), _second(first.get("heard_at"), seen[0])),
         cpus=float(first["total_cpus"]),
         memory_mib=float(first["total_memory_mib"]),
         disk_mib=float(first["total_disk_mib"]),
@@ -138,11 +151,37 @@ def _stay(name: str, rows: pd.DataFrame, moments: list[float]) -> Stay:
     )
 
 
-def _longest_silence(rows: pd.DataFrame) -> float:
-    """What is normal for this machine: twice its longest time between two ads so far, a minute at least [s]."""
+def _unclaimed(row: pd.Series) -> str:
+    """A slot's ad as it is without a job, where its policy reads its State: whether one runs is the engine's to say."""
+    ad = str(row["ad"])
+    policy = f"{row.get('start')} {row.get('requirements')}"
+    if row.get("state") in _BUSY and _READS_STATE.search(policy):
+        return changed(ad, {"State": '"Unclaimed"', "Activity": '"Idle"'})
+    return ad
+
+
+def _with_clock(ad: str, at: float) -> str:
+    """A slot ad whose ClockMin and ClockDay, told at `at` [s, Unix], go on as the startd's own clock does.
+
+    An ad in the store has them where its policy reads them: machines that take jobs by night or at weekends only.
+    """
+    if (told := _CLOCK_MIN.search(ad)) is None:
+        return ad
+    # every zone's offset is a multiple of a quarter of an hour, and an ad is younger than half of that
+    ahead = round((int(told[1]) * 60 + 30 - at % 86400) / 900) * 900 % 86400
+    if (day := _CLOCK_DAY.search(ad)) is not None and (at + ahead) // 86400 % 7 != (int(day[1]) + 3) % 7:
+        ahead -= 86400
+    local = f"int(time() + {ahead})"
+    changes = {"ClockMin": f"{local} % 86400 / 60"}
+    if day is not None:
+        changes["ClockDay"] = f"({local} / 86400 + 4) % 7"  # 1970 began on a Thursday
+    return changed(ad, changes)
+
+
+def _longest_pause(rows: pd.DataFrame) -> float | None:
+    """The longest time between two ads of a machine [s]; None if only one was seen."""
     heard = sorted(set(_unix(rows["heard_at"].dropna()))) if "heard_at" in rows else []
-    gaps = [later - earlier for earlier, later in itertools.pairwise(heard)]
-    return max(60.0, 1.5 * max(gaps, default=0.0))
+    return max((later - earlier for earlier, later in itertools.pairwise(heard)), default=None)
 
 
 def _unix(times: pd.Series) -> list[float]:

@@ -9,11 +9,12 @@ from collections import Counter
 import pytest
 
 from sim.classads.request import Request
+from sim.engine.concurrency import LimitLedger
 from sim.engine.groups import Group, allocate, group_of, quotas
 from sim.engine.negotiator import Cycle
 from sim.engine.pool import Pool
 from sim.engine.timing import next_cycle, rounds
-from sim.scenario import GroupSection
+from sim.scenario import GroupSection, PolicySection
 from tests.sim.engine.made import Made, attempts, slot_text
 
 SOON: dict[str, object] = {"schedd_min_interval": 0, "update_delay_low": 0, "update_delay_high": 0}
@@ -428,6 +429,17 @@ class TestConcurrencyLimits:
         pool = made.jobs("a", 5, run=5000, extra='ConcurrencyLimits = "Museum.db:2"').run(until=1000)
         assert len(attempts(pool)) == 2
 
+    def test_a_group_of_limits_is_what_stands_before_the_last_dot(self) -> None:
+        """`Accountant::GetLimitMax` cuts at the last dot; a limit's own cap goes first."""
+        ledger = LimitLedger({"sw.a.": 1, "sw.": 7, "sw.b.c": 3}, 9)
+        assert [ledger.cap(name) for name in ("sw.a.x", "sw.a", "sw.b.c", "sw.b.d", "other")] == [
+            1,
+            7,
+            3,
+            9,
+            9,
+        ]
+
     def test_leftovers_take_no_job_with_limits(self) -> None:
         """The leftover of a match is claimed for no limits: its first jobs wait, the next without limits start."""
         made = Made(concurrency_limits={"license": 1}, claim_reuse=False, reschedule=False, first_cycle=10)
@@ -452,8 +464,10 @@ class TestGroups:
     )
 
     def test_quotas_divide_the_pool(self) -> None:
-        """Absolute quotas, shares of the parent's, the rest to the root (fact sheet §1.9)."""
-        assert quotas(self.GROUPS, 100) == {"": 35, "physics": 20, "chem": 25, "physics.atlas": 20}
+        """Absolute quotas, shares of what they leave, the rest to the root (`hgq_assign_quotas`)."""
+        assert quotas(self.GROUPS, 100) == {"": 45, "physics": 20, "chem": 15, "physics.atlas": 20}
+        whole = [Group("a", 0.5, dynamic=True), Group("b", 0.75, dynamic=True), Group("c", 50)]
+        assert quotas(whole, 100) == {"": 0, "a": 20, "b": 30, "c": 50}
 
     def test_quotas_beyond_the_pool_are_scaled_down(self) -> None:
         assert quotas([Group("a", 100), Group("b", 300)], 100) == {"": 0, "a": 25, "b": 75}
@@ -465,6 +479,34 @@ class TestGroups:
         )
         barred = [Group("physics", 40), Group("chem", 25)]
         assert allocate(barred, demand, 100)["chem"] == 25
+
+    def test_surplus_stays_in_its_subtree_while_somebody_there_wants_it(self) -> None:
+        """What cms leaves goes to atlas, not to chem; nothing comes from above to who doesn't accept it (`hgq_fairshare`)."""
+        groups = [
+            Group("phys", 10, accept_surplus=True),
+            Group("phys.atlas", 5, accept_surplus=True),
+            Group("phys.cms", 5, accept_surplus=True),
+            Group("chem", 10, accept_surplus=True),
+        ]
+        demand = {"phys.atlas": 30, "chem": 30}
+        assert allocate(groups, demand, 20) == {"": 0, "phys": 0, "phys.atlas": 10, "phys.cms": 0, "chem": 10}
+        closed = [Group("phys", 10), *groups[1:3], Group("chem", 10)]
+        assert allocate(closed, {"phys.atlas": 30}, 20)["phys.atlas"] == 10
+        assert allocate(groups, {"phys.atlas": 30}, 20)["phys.atlas"] == 20
+
+    def test_a_group_takes_what_is_true_of_all_where_it_says_nothing(self) -> None:
+        """GROUP_ACCEPT_SURPLUS and GROUP_AUTOREGROUP are the defaults of GROUP_ACCEPT_SURPLUS_<group> and so on."""
+        policy = PolicySection(
+            groups={
+                "a": GroupSection(quota=1),
+                "b": GroupSection(quota=1, accept_surplus=False, autoregroup=False),
+            },
+            group_accept_surplus=True,
+            group_autoregroup=True,
+        )
+        assert {name: (own.accept_surplus, own.autoregroup) for name, own in policy.own_groups().items()} == {
+            "a": (True, True), "b": (False, False),
+        }  # fmt: skip
 
     def test_the_longest_group_counts(self) -> None:
         assert group_of("Physics.Atlas.ann@p", ["physics", "physics.atlas"]) == "physics.atlas"

@@ -24,7 +24,7 @@ def slot(number: int, kind: str, cpus: int, startd: str = "ep_1@h.example") -> s
 def job(number: int, more: str = "") -> str:
     return (
         f'[ MyType = "Job"; ClusterId = {number}; ProcId = 0; Owner = "alice"; User = "alice@x"; JobPrio = 0; '
-        f"QDate = {T0 + 1}; JobStatus = 4; CompletionDate = {T0 + 500}; RemoteWallClockTime = 100.0; "
+        f"QDate = {T0 + 1}; JobStatus = 4; CompletionDate = {T0 + 500}; ActivationExecutionDuration = 100.0; "
         f"RequestCpus = 1; RequestMemory = 100; RequestDisk = 100; Requirements = true; {more} ]"
     )
 

@@ -65,6 +65,15 @@ def test_a_silent_machine_was_killed() -> None:
     assert stays(*rows)["k"][1:] == (60, "kill")
 
 
+def test_a_machine_that_was_seen_once_is_as_silent_as_others() -> None:
+    """With UPDATE_INTERVAL 300 an ad is minutes old as a rule: its machine left, and was not killed before it was seen."""
+    rows: list[tuple[str, float, dict[str, float]]] = [
+        ("m", seen, {"heard": seen - 100}) for seen in (0, 300, 600, 900)
+    ]
+    found = stays(*rows, ("g", 600, {"heard": 400, "started": 390}))
+    assert found["g"] == (395, 750, "quit")
+
+
 def test_fixed_keeps_the_last_snapshot_for_ever() -> None:
     """The fixed supply has the machines of the last snapshot only, without windows."""
     found = fixed_stays(slots(("g", 0, {}), ("m", 15, {"retire": 20, "die": 30})))
