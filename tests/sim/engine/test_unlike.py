@@ -72,7 +72,7 @@ def recording(slots: list[str], jobs: list[str]) -> Recording:
 
 
 def run(slots: list[str], jobs: list[str], *, start: str = "beginning", horizon: str = "20 min") -> Run:
-    scenario = parse({"run": {"start": start, "horizon": horizon}}, where="test")
+    scenario = parse({"run": {"start": start, "horizon": horizon, "check": True}}, where="test")
     return Plan.of(scenario, recording(slots, jobs)).run(1)
 
 
