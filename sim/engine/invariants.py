@@ -51,7 +51,7 @@ def _check_machines(attempts: list[Attempt]) -> None:
     for held in claims.values():
         ended = max(math.inf if attempt.ended_s is None else attempt.ended_s for attempt in held)
         first = held[0]
-        machines.setdefault(first.claim.machine.name, []).append((first.matched_s, ended, first))
+        machines.setdefault(first.claim.machine.slot_name, []).append((first.matched_s, ended, first))
     for name, spans in machines.items():
         total = spans[0][2].claim.machine.total
         sizes = [(begin, end, attempt.claim.shape.size) for begin, end, attempt in spans]

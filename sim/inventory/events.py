@@ -52,7 +52,7 @@ def events_frames(jobs: Mapping[str, Sequence[Told]], *, snapshot: str) -> tuple
     """Give the frames jobs and attempts of these jobs' events, each job's in order of time.
 
     A job whose submission isn't in the log (an older part of it is gone) has no row in jobs; its attempts wait from
-    their own start.
+    their own start. One that its schedd ran itself (a DAGMan, of the scheduler universe) asked for no slot and is left out.
     """
     rows, attempts = [], []
     last = max((held[-1].at for held in jobs.values() if held), default=0.0)
@@ -60,6 +60,8 @@ def events_frames(jobs: Mapping[str, Sequence[Told]], *, snapshot: str) -> tuple
         life = _Life(job_id, snapshot, last)
         for event in events:
             life.add(event)
+        if life.slotless:
+            continue
         life.finish()
         attempts += life.attempts
         if life.row["submitted_at"] is not None:
@@ -76,10 +78,14 @@ def _moment(at: float) -> datetime:
 
 
 class _Life:
-    """A job's life as its events tell it."""
+    """A job's life as its events tell it.
+
+    slotless : it ran where it was submitted from: in the schedd itself, whose address is no startd's
+    """
 
     def __init__(self, job_id: str, snapshot: str, seen: float) -> None:
         self.attempts: list[Row] = []
+        self.slotless = False
         self.row: Row = {
             "snapshot": snapshot, "seen_at": _moment(seen), "job_id": job_id, "schedd": "unknown",
             "submitter": "unknown", "submitted_at": None, "status": "idle", "priority": 0, "request_cpus": 1.0,
@@ -90,6 +96,7 @@ class _Life:
         self._open: Row | None = None
         self._transfer: datetime | None = None
         self._ended_at = 0.0
+        self._submit_host = ""
 
     def add(self, event: Told) -> None:
         """Take note of the next event."""
@@ -145,7 +152,8 @@ class _Life:
     def _submit(self, event: Told, at: datetime) -> None:
         self.row["submitted_at"] = self._ready = at
         self._status("idle", at)
-        if hit := _ALIAS.search(str(event.told.get("SubmitHost", ""))):
+        self._submit_host = str(event.told.get("SubmitHost", ""))
+        if hit := _ALIAS.search(self._submit_host):
             self.row["schedd"] = hit[1]
         self._describe(event.told)
 
@@ -172,6 +180,8 @@ class _Life:
             self._open.pop("_lost", None)
             self._open.update(ended_at=None, outcome="lost")
             self.attempts.append(self._open)
+        host = event.told.get("ExecuteHost")
+        self.slotless |= bool(host) and host == self._submit_host and "SlotName" not in event.told
         ready = self._ready or at
         began = self._transfer if self._transfer is not None and self._transfer >= ready else at
         slot = _text(event.told.get("SlotName"))

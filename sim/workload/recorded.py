@@ -42,7 +42,8 @@ def recorded_jobs(
     """The jobs of a window [s, Unix], by submission: those submitted in it, idle at its start, or running then.
 
     A job that never completed runs as long as the median of its class (of all, where its class has none), or as long as
-    it was seen running if that is longer.
+    it was seen running if that is longer. One that has run so long as the window begins runs as long as the median of those
+    of its class, or of all, that ran longer; where none did, twice as long as so far.
 
     Parameters
     ----------
@@ -78,7 +79,16 @@ def recorded_jobs(
         .where(jobs["status"] == "running")
         .fillna(0.0)
     )
-    length = runs.fillna(pd.concat([median, seen_s], axis=1).max(axis=1)).to_numpy()
+    length = runs.fillna(pd.concat([median, seen_s], axis=1).max(axis=1)).to_numpy(copy=True)
+    late = np.flatnonzero(running & runs.isna().to_numpy() & (length <= start - last + 1))
+    if len(late):
+        known = runs.dropna().sort_values()
+        of_class = {label: own.to_numpy() for label, own in known.groupby(classes)}
+        for row in late:
+            ran = start - last[row]
+            own = _longer(of_class.get(classes.iloc[row], known.to_numpy()), ran)
+            guess = own or _longer(known.to_numpy(), ran) or 2 * ran
+            length[row] = max(guess, length[row])
     chosen = np.flatnonzero(running | waiting)
     part = jobs.iloc[chosen]
     orders = _orders(part, submitted[chosen], by_time=by_time)
@@ -119,6 +129,12 @@ def recorded_jobs(
         )
     ]
     return sorted(found, key=lambda job: (job.submitted, job.order))
+
+
+def _longer(lengths: np.ndarray, ran_s: float) -> float:
+    """The median of those of these ascending lengths that are beyond `ran_s` [s]; 0 if none is."""
+    beyond = lengths[np.searchsorted(lengths, ran_s, side="right") :]
+    return float(beyond[len(beyond) // 2]) if len(beyond) else 0.0
 
 
 def _orders(jobs: pd.DataFrame, submitted: np.ndarray, *, by_time: bool) -> list[tuple[float, int, int]]:

@@ -83,6 +83,17 @@ class TestClassic:
         assert attempts["slot"].tolist() == ["slot1_3@node.example", "slot1_1@other.example"]
         assert (attempts["ready_at"] - attempts["ready_at"][0]).dt.total_seconds().tolist() == [0, 600]
 
+    def test_a_job_that_its_schedd_ran_itself_is_left_out(self) -> None:
+        """DAGMan's own job executes at the very address that it was submitted from; its nodes' jobs don't."""
+        schedd, startd = "<10.0.0.1:9618?sock=schedd_1_a>", "<10.0.0.1:9618?sock=startd_1_b>"
+        events = "".join(
+            f"000 ({job:03}.000.000) 2026-03-05 10:00:00 Job submitted from host: {schedd}\n...\n"
+            f"001 ({job:03}.000.000) 2026-03-05 10:00:09 Job executing on host: {host}\n...\n"
+            for job, host in ((7, schedd), (8, startd))
+        )
+        jobs, attempts = frames(events)
+        assert jobs["job_id"].tolist() == attempts["job_id"].tolist() == ["8.0"]
+
     def test_every_code_of_the_recorded_log(self, shared_data: Path) -> None:
         """Starts and ends as the history ads of the same jobs have them."""
         text = (shared_data / "pool/jobs.userlog").read_text()

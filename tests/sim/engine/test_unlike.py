@@ -72,7 +72,7 @@ def recording(slots: list[str], jobs: list[str]) -> Recording:
 
 
 def run(slots: list[str], jobs: list[str], *, start: str = "beginning", horizon: str = "20 min") -> Run:
-    scenario = parse({"run": {"start": start, "horizon": horizon}}, where="test")
+    scenario = parse({"run": {"start": start, "horizon": horizon, "check": True}}, where="test")
     return Plan.of(scenario, recording(slots, jobs)).run(1)
 
 
@@ -179,6 +179,18 @@ class TestRunning:
             ["1.0", "running", "done"]
         ]
         assert found.makespan_s == pytest.approx(50, abs=1)
+
+    def test_a_job_that_runs_longer_than_others_goes_on(self) -> None:
+        """100 s is usual; one that has run for 50 s ends then, one for 150 s as the longer ones do, one for 300 s twice that."""
+        jobs = []
+        for number, ran in ((1, 50), (2, 150), (3, 300)):
+            host, began = f"slot1_{number}@ep_1@h.example", T0 + 600 - ran
+            early = running(number, host).replace(str(T0 + 550), str(began))
+            jobs.append(early.replace(f"QDate = {T0 + 1}", f"QDate = {T0 - 100}"))
+        jobs += [job(8), job(9), job(10).replace("Duration = 100.0", "Duration = 200.0")]
+        found = run([slot()], jobs, start="end").attempts
+        left = (found["ended_at"] - found["started_at"]).dt.total_seconds()
+        assert left[found["origin"] == "running"].tolist() == pytest.approx([50, 50, 300], abs=1)
 
     def test_a_slot_that_a_stranger_holds_is_taken(self) -> None:
         """Its schedd was never asked; only the slot's ad tells of the job, which runs as long as others."""
