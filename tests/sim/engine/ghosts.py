@@ -85,11 +85,11 @@ class Pools:
         return np.where(began, wait, self.hours * 3600 - times), began
 
     def both(self, seed: int, request: Request) -> tuple[np.ndarray, np.ndarray]:
-        """Waits of the ghosts and of the jobs of which both began."""
+        """Waits of the ghosts and of the jobs of which both began, to the millisecond: a quarter of them are alike."""
         ghosts, answered = self.ghost_waits(seed, request)
         jobs, began = self.job_waits(seed, request)
         ended = answered & began
-        return ghosts[ended], jobs[ended]
+        return ghosts[ended].round(3), jobs[ended].round(3)
 
     def record(self, jobs: pd.DataFrame) -> Recording:
         """A record that has these jobs and nothing else."""
