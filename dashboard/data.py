@@ -473,12 +473,22 @@ class Data:
             "since": (snapshots["taken_at"].min() - MARGIN).to_pydatetime(),
             "until": (snapshots["taken_at"].max() + MARGIN).to_pydatetime(),
         }
-        return self._store.query(
-            "SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices"
-            " WHERE seen_at BETWEEN $since AND $until AND snapshot IN (SELECT unnest($snapshots)) GROUP BY snapshot, state",
+        within = "WHERE seen_at BETWEEN $since AND $until AND snapshot IN (SELECT unnest($snapshots))"
+        found = self._store.query(
+            f"SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices {within} GROUP BY snapshot, state",  # noqa: S608
             {**times, "snapshots": snapshots["id"].tolist()},
             **times,
         )
+        others = snapshots[~snapshots["id"].isin(found["snapshot"])]["id"].tolist()
+        if not others:
+            return found
+        # Of slots without a device it is known that there was no GPU.
+        none = self._store.query(
+            f"SELECT snapshot, max(seen_at) AS seen_at, 'free' AS state, 0 AS n FROM slots {within} GROUP BY snapshot",  # noqa: S608
+            {**times, "snapshots": others},
+            **times,
+        )
+        return pd.concat([found, none], ignore_index=True) if len(found) else none
 
     def _renew(self) -> None:
         """Forget everything once there is a newer snapshot; asked for at most every `CHECK_S`."""

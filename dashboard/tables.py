@@ -48,8 +48,8 @@ def supply(counted: pd.DataFrame) -> pd.DataFrame:
     counted : snapshot, seen_at, state, n
     """
     times = counted.groupby("snapshot")["seen_at"].transform("max")
-    counts = counted.groupby([times, "state"], observed=True)["n"].sum().unstack(fill_value=0)
-    counts = counts.reindex(columns=list(STATES), fill_value=0).astype(int)
+    counts = counted.groupby([times, "snapshot", "state"], observed=True)["n"].sum().unstack(fill_value=0)
+    counts = counts.droplevel("snapshot").reindex(columns=list(STATES), fill_value=0).astype(int)
     counts["gpus"] = counts.sum(axis=1)
     counts.columns.name = None
     return counts.sort_index().reset_index()

@@ -69,7 +69,9 @@ def analyse(
     refusal = queue.allowance.refusal(job, submitter) if queue and verdict in {"free", "busy"} else None
     if refusal is not None:
         verdict, blocked_by = "blocked", refusal[0]
-    ahead = ahead_of(truth, queue, submitter, with_names=with_names) if verdict == "free" and queue else None
+    # Who comes first is counted in GPUs; what a job without one has before it isn't known.
+    counted = queue if verdict == "free" and truth.gpus else None
+    ahead = ahead_of(truth, counted, submitter, with_names=with_names) if counted else None
     if ahead is not None and ahead.takes_all:
         verdict = "outranked"
     ladders = ladders_of(truth)

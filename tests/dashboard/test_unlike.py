@@ -1,0 +1,131 @@
+"""Stores that are unlike the bundled sample: no GPU, no job, no slot, snapshots of the same second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from dash.development.base_component import Component
+
+from dashboard.app import create_app
+from dashboard.data import Data
+from dashboard.pages import about, pool
+from dashboard.reports.contents import compose
+from dashboard.reports.period import Period
+from dashboard.runs import Runs
+from dashboard.settings import Settings
+from sim.classads.ads import parse_one
+from sim.inventory import devices_frame, jobs_frame, slots_frame
+from sim.store import Snapshot, Store
+
+AT = pd.Timestamp("2026-11-18 11:00", tz="UTC")
+GPUS = (
+    'GPUs = 2; TotalSlotGPUs = 2; AssignedGPUs = "GPU-1, GPU-2"; AvailableGPUs = { GPUs_GPU_1, GPUs_GPU_2 }; '
+    'GPUs_GPU_1 = [ Id = "GPU-1"; DeviceName = "A100"; Capability = 8.0 ]; '
+    'GPUs_GPU_2 = [ Id = "GPU-2"; DeviceName = "A100"; Capability = 8.0 ]'
+)
+IDLE = (
+    '[ ClusterId = 1; ProcId = 0; Owner = "ann"; User = "ann@x"; GlobalJobId = "ap#1.0#1"; QDate = 1795000000; '
+    "JobStatus = 1; RequestCpus = 1; RequestMemory = 100; RequestDisk = 100; Requirements = true; Rank = 0.0; "
+)
+JOB, GPU_JOB = f"{IDLE} ]", f"{IDLE} RequestGPUs = 1 ]"
+
+
+def slot(more: str = "") -> str:
+    return (
+        '[ Name = "slot1@h"; Machine = "h"; SlotID = 1; SlotType = "Partitionable"; PartitionableSlot = true; '
+        'Arch = "X86_64"; OpSys = "LINUX"; HasFileTransfer = true; State = "Unclaimed"; Activity = "Idle"; Cpus = 8; TotalSlotCpus = 8; Memory = 8192; TotalSlotMemory = 8192; '
+        f"Disk = 10000000; TotalSlotDisk = 10000000; Start = true; Requirements = Start; Rank = 0.0; {more} ]"
+    )
+
+
+def append(
+    store: Store, minute: float, slots: Sequence[str] = (), jobs: Sequence[str] = (), name: str = ""
+) -> None:
+    at, name = AT + pd.Timedelta(minutes=minute), name or f"s{minute:g}"
+    machines, queue = [parse_one(text) for text in slots], [parse_one(text) for text in jobs]
+    frames = {
+        "slots": slots_frame(machines, seen_at=at, snapshot=name).frame,
+        "devices": devices_frame(machines, seen_at=at, snapshot=name).frame,
+        "jobs": jobs_frame(queue, seen_at=at, snapshot=name).frame,
+    }
+    store.append(
+        Snapshot(name, at.to_pydatetime(), {kind: held for kind, held in frames.items() if len(held)})
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def data_of(store: Store) -> Data:
+    return Data(store, Settings(runs=store.path.parent / "runs", source=str(store.path)))
+
+
+def words(part: object) -> str:
+    """All text in a component tree."""
+    if isinstance(part, Component):
+        return words(getattr(part, "children", None))
+    if isinstance(part, list | tuple):
+        return " ".join(words(each) for each in part)
+    return part if isinstance(part, str) else ""
+
+
+def test_a_pool_without_gpus_has_pages_and_a_report(store: Store) -> None:
+    append(store, 0, [slot()], [JOB])
+    append(store, 5, [slot()], [JOB])
+    data = data_of(store)
+    shown = words(pool.content(data, "light"))
+    assert "always 0 in 5 min, none to allocate" in shown
+    assert "No GPU was seen" in shown
+    assert data.supply()["gpus"].tolist() == [0, 0]
+    report = compose(data, Period.holding("day", AT))
+    assert report.headline == "no GPU jobs, allocation –, no GPU failing to match"
+    assert report.numbers["allocation"] is None
+    assert report.numbers["gpus_most"] == 0
+
+
+def test_a_record_without_slots_has_pages_and_a_report(store: Store) -> None:
+    append(store, 0, jobs=[JOB])
+    append(store, 5, jobs=[JOB])
+    data = data_of(store)
+    assert "no slots were recorded" in words(pool.content(data, "light"))
+    assert compose(data, Period.holding("day", AT)).numbers["gpus_most"] is None
+
+
+def test_snapshots_without_a_gpu_count_in_the_supply(store: Store) -> None:
+    append(store, 0, [slot(GPUS)])
+    append(store, 5, [slot()])
+    data = data_of(store)
+    assert data.supply()["gpus"].tolist() == [2, 0]
+    assert "0 to 2 in 5 min" in words(pool.content(data, "light"))
+
+
+def test_snapshots_of_the_same_moment_do_not_add_up(store: Store) -> None:
+    append(store, 0, [slot(GPUS)], name="a")
+    append(store, 0, [slot(GPUS)], name="b")
+    assert data_of(store).supply()["gpus"].tolist() == [2, 2]
+
+
+def test_a_record_without_jobs_has_an_about_page_and_downloads(store: Store) -> None:
+    append(store, 0, [slot(GPUS)])
+    data = data_of(store)
+    runs = Runs(store.path.parent / "runs", model="test")
+    assert "not simulated yet" in words(about.content(data, runs, "light"))
+    got = create_app(data, data.settings, runs).server.test_client().get("/api/waits-by-class.csv")
+    assert got.status_code == 200
+    assert got.get_data(as_text=True).startswith("group,n,n_censored,")
+
+
+def test_one_snapshot_has_no_length(store: Store) -> None:
+    append(store, 0, [slot(GPUS)])
+    assert "in 1 snapshot, 0 % allocated" in words(pool.content(data_of(store), "light"))
+
+
+def test_a_job_without_a_gpu_is_not_outranked_for_gpus(store: Store) -> None:
+    """No GPU is free, and nobody comes first: there is room for it."""
+    append(store, 0, [slot()], [JOB])
+    assert data_of(store).answer("true", gpus=0, cpus=1, memory_mib=100.0).verdict == "free"
