@@ -386,7 +386,7 @@ class Data:
     def _recent_snapshots(self) -> pd.DataFrame:
         found = self._every_snapshot()
         if self.window is None:
-            recent: pd.DataFrame = found[found["taken_at"] >= found["taken_at"].max() - WINDOW]
+            recent: pd.DataFrame = found[found["taken_at"] >= with_slots(found)["taken_at"].max() - WINDOW]
         else:
             since, until = self.window
             recent = found[(found["taken_at"] >= since) & (found["taken_at"] < until)]
@@ -419,7 +419,7 @@ class Data:
             raise StoreError(
                 "no data yet: start the collector with `poolscope collect --pool HOST --every 5m`"
             )
-        last = found.iloc[-1]
+        last = with_slots(found).iloc[-1]
         return Coverage(
             snapshot=str(last["id"]),
             since=found["taken_at"].iloc[0],
@@ -479,16 +479,12 @@ class Data:
             {**times, "snapshots": snapshots["id"].tolist()},
             **times,
         )
-        others = snapshots[~snapshots["id"].isin(found["snapshot"])]["id"].tolist()
-        if not others:
-            return found
         # Of slots without a device it is known that there was no GPU.
-        none = self._store.query(
-            f"SELECT snapshot, max(seen_at) AS seen_at, 'free' AS state, 0 AS n FROM slots {within} GROUP BY snapshot",  # noqa: S608
-            {**times, "snapshots": others},
-            **times,
-        )
-        return pd.concat([found, none], ignore_index=True) if len(found) else none
+        none = snapshots[snapshots["slots"] & ~snapshots["id"].isin(found["snapshot"])]
+        if none.empty:
+            return found
+        zero = pd.DataFrame({"snapshot": none["id"], "seen_at": none["taken_at"], "state": "free", "n": 0})
+        return pd.concat([found, zero], ignore_index=True) if len(found) else zero
 
     def _renew(self) -> None:
         """Forget everything once there is a newer snapshot; asked for at most every `CHECK_S`."""
@@ -515,6 +511,11 @@ class Data:
 def ending(until: pd.Timestamp, length: pd.Timedelta) -> Window:
     """The window of this length that ends with the snapshot taken at `until`."""
     return Window(until - length, until + pd.Timedelta(seconds=1))
+
+
+def with_slots(snapshots: pd.DataFrame) -> pd.DataFrame:
+    """The snapshots that tell of slots; all where none does. An import of history alone says nothing of the machines."""
+    return snapshots[snapshots["slots"]] if snapshots["slots"].any() else snapshots
 
 
 def last_known(jobs: pd.DataFrame) -> pd.DataFrame:

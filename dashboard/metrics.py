@@ -13,6 +13,7 @@ from dashboard.data import Data
 from dashboard.figures.theme import STATES
 from dashboard.runs import LIVE, Runs
 from sim.errors import PoolscopeError
+from sim.units import format_duration
 
 STATUSES = (*LIVE, "done", "failed", "cancelled")
 #: A live store is ready while its last snapshot is at most this many refreshes old.
@@ -46,7 +47,7 @@ def state(data: Data, runs: Runs) -> dict[str, object]:
         data.coverage()
         age, limit = data.age_s(), STALE_AFTER * data.settings.refresh_s
         if age > limit:
-            found["fresh"] = f"the last snapshot is {age:.0f} s old: is the collector running?"
+            found["fresh"] = f"the last snapshot is {format_duration(age)} old: is the collector running?"
     except PoolscopeError as error:
         found["store"] = str(error)
     try:

@@ -226,7 +226,7 @@ def _demand(data: Data, jobs: pd.DataFrame, window: Window) -> pd.DataFrame:
     rows = rows.sort_values(["waiting", "gpu_hours"], ascending=False)
     verdicts = {
         str(name): data.verdict(str(held[held["class"].eq(name) & held["idle"]]["ad"].iloc[0]))
-        for name in rows.index[rows["waiting"] > 0][:JUDGED]
+        for name in rows.index[rows["waiting"] > 0][: JUDGED if data.snapshots()["slots"].any() else 0]
     }
     rows["verdict"] = [verdicts.get(str(name), "") for name in rows.index]
     rows["impossible"] = rows["verdict"].eq("impossible")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from dash.development.base_component import Component
 
 from dashboard.app import create_app
+from dashboard.cli import cli
 from dashboard.data import Data
-from dashboard.pages import about, pool
+from dashboard.pages import about, inventory, pool
 from dashboard.reports.contents import compose
 from dashboard.reports.period import Period
 from dashboard.runs import Runs
@@ -129,3 +132,65 @@ def test_a_job_without_a_gpu_is_not_outranked_for_gpus(store: Store) -> None:
     """No GPU is free, and nobody comes first: there is room for it."""
     append(store, 0, [slot()], [JOB])
     assert data_of(store).answer("true", gpus=0, cpus=1, memory_mib=100.0).verdict == "free"
+
+
+def test_a_snapshot_that_tells_of_no_slots_is_not_an_empty_pool(store: Store) -> None:
+    """Such as an import of a history after one of the slots."""
+    append(store, 0, [slot(GPUS)])
+    append(store, 30, jobs=[GPU_JOB])
+    data = data_of(store)
+    assert data.coverage().snapshot == "s0"
+    assert "Free GPUs 2 of 2; best: A100" in words(pool.content(data, "light"))
+    assert data.answer("true", gpus=1, cpus=1, memory_mib=100.0).sentence == (
+        "A job that asks for 1 GPU could start now: 2 matching GPUs are free, 2 match in all."
+    )
+
+
+def test_without_slots_the_report_calls_no_job_impossible(store: Store) -> None:
+    append(store, 0, jobs=[GPU_JOB])
+    report = compose(data_of(store), Period.holding("day", AT))
+    assert report.numbers["gpu_jobs"] == 1
+    assert report.numbers["gpus_failing_to_match"] == 0
+
+
+def test_an_inventory_without_gpus_says_so(store: Store) -> None:
+    append(store, 0, [slot()])
+    for expression in ("", "Capability >= 8"):
+        shown = words(inventory.content(data_of(store), expression, None))
+        assert "The latest snapshot has none." in shown
+
+
+def test_one_is_singular(store: Store) -> None:
+    one = GPUS.replace("GPUs = 2", "GPUs = 1").replace(', GPU-2"', '"').replace(", GPUs_GPU_2", "")
+    append(store, 0, [slot(one)], [GPU_JOB])
+    data = data_of(store)
+    assert data.answer("true", gpus=1, cpus=1, memory_mib=100.0).sentence == (
+        "A job that asks for 1 GPU could start now: 1 matching GPU is free, 1 matches in all."
+    )
+    assert data.answer("true", gpus=0, cpus=1, memory_mib=100.0).sentence == (
+        "1 machine matches a job that asks for no GPU; 1 has room now."
+    )
+    asked = CliRunner().invoke(cli, ["match", "--queue", "--data", str(store.path)])
+    assert asked.output.startswith("1 job waits in 1 shape; 0 of them can never run here (0 GPUs asked)")
+    asked = CliRunner().invoke(cli, ["store", "info", "--data", str(store.path)])
+    assert ": 1 snapshot, " in asked.output
+    asked = CliRunner().invoke(cli, ["predict", "true", "--data", str(store.path)])
+    assert "no forecast: 1 comparable job (1 GPU" in asked.output
+
+
+def test_a_pool_without_gpus_has_no_machine_with_any(store: Store) -> None:
+    append(store, 0, [slot()])
+    lints = data_of(store).answer("true", gpus=1, cpus=1, memory_mib=100.0).lints
+    assert [lint.message for lint in lints] == ["1 GPU asked, but no machine has any"]
+
+
+def test_check_tells_ages_as_people_read_them(store: Store) -> None:
+    append(store, 0, [slot()])
+    assert re.search(
+        r"well, 1 snapshot, the last (of a time )?\d+ (d|h|min|s)",
+        CliRunner().invoke(cli, ["check", "--data", str(store.path)]).output,
+    )
+    ahead = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=30) - AT
+    append(store, ahead.total_seconds() / 60, [slot()])
+    told = CliRunner().invoke(cli, ["check", "--data", str(store.path)]).output
+    assert "the last of a time 30 d ahead: the clock here, or of who took it, is wrong" in told
