@@ -41,7 +41,7 @@ CHECK_S = 2.0
 WINDOWS_KEPT = 12
 #: How often `Data.follow` looks for a newer snapshot; nobody else looks unless it has been silent for longer than `SILENT_S`.
 FOLLOW_S, SILENT_S = 5.0, 60.0
-#: A job was submitted before it was seen, give or take this much between two machines' clocks.
+#: A job was submitted before it was seen, a snapshot taken before now, give or take this much between two machines' clocks.
 SKEW = pd.Timedelta(hours=1)
 
 #: A round of the collector takes less than this.
@@ -146,10 +146,14 @@ class Data:
         return self._keep("coverage", self._coverage)
 
     def age_s(self) -> float:
-        """Age of the latest snapshot; a recording is judged as of its own end, so the sample is never old [s]."""
+        """Age of the latest snapshot; a recording is judged as of its own end, so the sample is never old [s].
+
+        Below 0 where the snapshot is of a time to come, by more than two clocks differ.
+        """
         if self.settings.sample:
             return 0.0
-        return max(0.0, (pd.Timestamp(self._clock()) - self.coverage().until).total_seconds())
+        age = pd.Timestamp(self._clock()) - self.coverage().until
+        return age.total_seconds() if age < -SKEW else max(0.0, age.total_seconds())
 
     def devices(self) -> pd.DataFrame:
         """Frame "devices" of the latest snapshot."""

@@ -48,6 +48,10 @@ def state(data: Data, runs: Runs) -> dict[str, object]:
         age, limit = data.age_s(), STALE_AFTER * data.settings.refresh_s
         if age > limit:
             found["fresh"] = f"the last snapshot is {format_duration(age)} old: is the collector running?"
+        if age < 0:
+            found["fresh"] = (
+                f"the last snapshot is of a time {format_duration(-age)} ahead: a clock is or was wrong"
+            )
     except PoolscopeError as error:
         found["store"] = str(error)
     try:

@@ -14,11 +14,13 @@ from dash.development.base_component import Component
 from dashboard.app import create_app
 from dashboard.cli import cli
 from dashboard.data import Data
-from dashboard.pages import about, inventory, pool
+from dashboard.metrics import state
+from dashboard.pages import about, inventory, pool, waits
 from dashboard.reports.contents import compose
 from dashboard.reports.period import Period
 from dashboard.runs import Runs
 from dashboard.settings import Settings
+from dashboard.shell import freshness
 from sim.classads.ads import parse_one
 from sim.inventory import devices_frame, jobs_frame, slots_frame
 from sim.store import Snapshot, Store
@@ -194,3 +196,25 @@ def test_check_tells_ages_as_people_read_them(store: Store) -> None:
     append(store, ahead.total_seconds() / 60, [slot()])
     told = CliRunner().invoke(cli, ["check", "--data", str(store.path)]).output
     assert "the last of a time 30 d ahead: the clock here, or of who took it, is wrong" in told
+
+
+def test_data_of_a_time_to_come_are_not_live(store: Store) -> None:
+    """The clock of who took the snapshot had jumped; some seconds are no matter."""
+    append(store, 0, [slot()])
+    for hours, badge, fresh in ((0.01, "Live", True), (48, "Ahead", False)):
+        now = (AT - pd.Timedelta(hours=hours)).to_pydatetime()
+        data = Data(store, Settings(runs=store.path.parent / "runs"), clock=lambda at=now: at)  # type: ignore[misc]
+        shown = freshness(data.coverage(), data.age_s(), 300.0)
+        assert words(shown).split()[0] == badge
+        told = state(data, Runs(store.path.parent / "runs", model="test"))["fresh"]
+        assert told is True if fresh else "2 d ahead" in str(told)
+
+
+def test_held_and_removed_jobs_are_not_told_as_waiting(store: Store) -> None:
+    append(store, 5, [slot(GPUS)], [GPU_JOB.replace("JobStatus = 1", "JobStatus = 5")])
+    create_app(data_of(store), data_of(store).settings, Runs(store.path.parent / "runs", model="test"))
+    shown = words(
+        waits.content(data_of(store), Runs(store.path.parent / "runs", model="test"), "all jobs", "", "light")
+    )
+    assert "n=1, of them 1 never started" in shown
+    assert "waiting" not in shown
