@@ -16,12 +16,14 @@ from dashboard.cli import cli
 from dashboard.data import Data
 from dashboard.metrics import state
 from dashboard.pages import about, inventory, pool, waits
+from dashboard.pages import window as windows
 from dashboard.reports.contents import compose
-from dashboard.reports.period import Period
+from dashboard.reports.period import Period, choose
 from dashboard.runs import Runs
 from dashboard.settings import Settings
 from dashboard.shell import freshness
 from sim.classads.ads import parse_one
+from sim.errors import InputError
 from sim.inventory import devices_frame, jobs_frame, slots_frame
 from sim.store import Snapshot, Store
 
@@ -218,3 +220,14 @@ def test_held_and_removed_jobs_are_not_told_as_waiting(store: Store) -> None:
     )
     assert "n=1, of them 1 never started" in shown
     assert "waiting" not in shown
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01"])
+def test_a_report_of_a_day_beyond_all_records_is_refused(day: str) -> None:
+    with pytest.raises(InputError, match=f"--of {day}: expected a day such as 2026-11-23"):
+        choose("week", day, now=AT.to_pydatetime(), recorded_until=None)
+
+
+@pytest.mark.parametrize("since", ["9999-12-30", "0001-01-01"])
+def test_days_beyond_all_records_are_no_window(since: str) -> None:
+    assert windows.parse_span({"since": since, "until": f"{since[:-2]}31"}) is None
