@@ -9,6 +9,7 @@ from dash import Dash
 from flask import Response
 
 import sim
+from dashboard import tables
 from dashboard.data import Data
 from dashboard.figures.theme import STATES
 from dashboard.runs import LIVE, Runs
@@ -86,8 +87,8 @@ def lines(data: Data, runs: Runs) -> Iterable[str]:
             "GPUs by state, each device once.",
             [(f'state="{s}"', int(counts.get(s, 0))) for s in STATES],
         )
-        idle = data.jobs()
-        waiting = idle[(idle["status"] == "idle").to_numpy()]
+        jobs = data.jobs()
+        waiting = jobs[tables.waiting(jobs).to_numpy()]
         yield from _metric(
             "poolscope_jobs_waiting", "gauge", "Idle jobs of the window.",
             [('gpu="yes"', int((waiting["request_gpus"] > 0).sum())), ('gpu="no"', int((waiting["request_gpus"] == 0).sum()))],

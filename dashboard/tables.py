@@ -42,6 +42,17 @@ def count_devices(devices: pd.DataFrame, by: str) -> pd.DataFrame:
     return counts.reset_index()
 
 
+def waiting(jobs: pd.DataFrame) -> pd.Series:
+    """Which jobs wait: idle, and in the queue that their schedd told last; row for row.
+
+    Who isn't in it any more has left, though no history tells how.
+    """
+    told = jobs["seen_at"].where(jobs["status"].isin(["idle", "running", "held"]))
+    return (jobs["status"] == "idle") & (
+        jobs["seen_at"] >= told.groupby(jobs["schedd"], dropna=False).transform("max")
+    )
+
+
 def supply(counted: pd.DataFrame) -> pd.DataFrame:
     """GPUs by state at each snapshot: seen_at, a column per state, gpus.
 

@@ -136,7 +136,7 @@ def numbers(data: Data, coverage: Coverage) -> Any:
     best = models[models["free"] > 0].tail(1)
     wait = _wait(data)
     ending = " at the end of the record" if coverage.sample else ""
-    idle = int(data.jobs()["status"].eq("idle").sum())
+    idle = int(tables.waiting(data.jobs()).sum())
     return kpis(
         kpi(
             "Free GPUs",

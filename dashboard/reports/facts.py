@@ -210,7 +210,7 @@ def _demand(data: Data, jobs: pd.DataFrame, window: Window) -> pd.DataFrame:
     waits = first_waits(gpu)
     waited = waits["wait_s"].clip(upper=(until - gpu["submitted_at"]).dt.total_seconds().clip(lower=0)) / 3600
     gpus = gpu["request_gpus"].astype(float)
-    idle = (gpu["status"] == "idle") & ~waits["started"]
+    idle = tables.waiting(jobs)[gpu.index] & ~waits["started"]
     held = pd.DataFrame(
         {
             "class": label_classes(gpu, by=data.settings.class_by).fillna("no class"),

@@ -14,10 +14,11 @@ from dash.development.base_component import Component
 from dashboard.app import create_app
 from dashboard.cli import cli
 from dashboard.data import Data
-from dashboard.metrics import state
+from dashboard.metrics import lines, state
 from dashboard.pages import about, inventory, pool, waits
 from dashboard.pages import window as windows
 from dashboard.reports.contents import compose
+from dashboard.reports.facts import gather
 from dashboard.reports.period import Period, choose
 from dashboard.runs import Runs
 from dashboard.settings import Settings
@@ -231,3 +232,18 @@ def test_a_report_of_a_day_beyond_all_records_is_refused(day: str) -> None:
 @pytest.mark.parametrize("since", ["9999-12-30", "0001-01-01"])
 def test_days_beyond_all_records_are_no_window(since: str) -> None:
     assert windows.parse_span({"since": since, "until": f"{since[:-2]}31"}) is None
+
+
+def test_who_left_the_queue_untold_is_not_waiting(store: Store) -> None:
+    """One schedd tells its queue again without a job; the other one doesn't answer, and its jobs wait for all that is known."""
+    other = GPU_JOB.replace("ap#1.0", "ap2#1.0")
+    second = GPU_JOB.replace("ap#1.0", "ap#2.0").replace("ClusterId = 1", "ClusterId = 2")
+    append(store, 5, [slot(GPUS)], [GPU_JOB, second, other])
+    append(store, 10, [slot(GPUS)], [second])
+    data = data_of(store)
+    assert "Jobs waiting 2 of 3 jobs seen" in words(pool.content(data, "light"))
+    assert 'poolscope_jobs_waiting{gpu="yes"} 2\n' in "".join(
+        lines(data, Runs(store.path.parent / "runs", model="test"))
+    )
+    demand = gather(data).demand
+    assert demand["waiting"].tolist() == [2]
