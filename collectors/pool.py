@@ -39,6 +39,6 @@ def checked(slots: Framed, devices: Framed, where: str) -> Reading:
         )
     if devices.frame.empty:
         raise InputError(
-            f"{where}: {len(slots.frame)} slots, but no GPU in any; poolscope watches GPU pools: check `use feature : GPUs`"
+            f"{where}: {len(slots.frame)} slot{'s' * (len(slots.frame) != 1)}, but no GPU in any; poolscope watches GPU pools: check `use feature : GPUs`"
         )
     return Reading({"slots": slots.frame, "devices": devices.frame}, slots.rejects + devices.rejects)

@@ -55,7 +55,13 @@ def summarise(jobs: pd.DataFrame, by: str | None) -> pd.DataFrame:
     gpu = members(jobs, by, GPU)
     parts = [(jobs, pd.Series(ALL, index=jobs.index)), (gpu, pd.Series(GPU, index=gpu.index))]
     parts.append((jobs, classes(jobs, by)))
-    return pd.concat([_rows(part, groups) for part, groups in parts if len(part)], ignore_index=True)
+    rows = [_rows(part, groups) for part, groups in parts if len(part)]
+    return pd.concat(rows, ignore_index=True) if rows else _no_rows()
+
+
+def _no_rows() -> pd.DataFrame:
+    columns = ["group", "n", "n_censored", "mean_s", "p50_s", "p90_s", "p99_s", "longest_s"]
+    return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[3:], "float64"))
 
 
 def _rows(jobs: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:

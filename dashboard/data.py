@@ -41,7 +41,7 @@ CHECK_S = 2.0
 WINDOWS_KEPT = 12
 #: How often `Data.follow` looks for a newer snapshot; nobody else looks unless it has been silent for longer than `SILENT_S`.
 FOLLOW_S, SILENT_S = 5.0, 60.0
-#: A job was submitted before it was seen, give or take this much between two machines' clocks.
+#: A job was submitted before it was seen, a snapshot taken before now, give or take this much between two machines' clocks.
 SKEW = pd.Timedelta(hours=1)
 
 #: A round of the collector takes less than this.
@@ -146,10 +146,14 @@ class Data:
         return self._keep("coverage", self._coverage)
 
     def age_s(self) -> float:
-        """Age of the latest snapshot; a recording is judged as of its own end, so the sample is never old [s]."""
+        """Age of the latest snapshot; a recording is judged as of its own end, so the sample is never old [s].
+
+        Below 0 where the snapshot is of a time to come, by more than two clocks differ.
+        """
         if self.settings.sample:
             return 0.0
-        return max(0.0, (pd.Timestamp(self._clock()) - self.coverage().until).total_seconds())
+        age = pd.Timestamp(self._clock()) - self.coverage().until
+        return age.total_seconds() if age < -SKEW else max(0.0, age.total_seconds())
 
     def devices(self) -> pd.DataFrame:
         """Frame "devices" of the latest snapshot."""
@@ -386,7 +390,7 @@ class Data:
     def _recent_snapshots(self) -> pd.DataFrame:
         found = self._every_snapshot()
         if self.window is None:
-            recent: pd.DataFrame = found[found["taken_at"] >= found["taken_at"].max() - WINDOW]
+            recent: pd.DataFrame = found[found["taken_at"] >= with_slots(found)["taken_at"].max() - WINDOW]
         else:
             since, until = self.window
             recent = found[(found["taken_at"] >= since) & (found["taken_at"] < until)]
@@ -419,7 +423,7 @@ class Data:
             raise StoreError(
                 "no data yet: start the collector with `poolscope collect --pool HOST --every 5m`"
             )
-        last = found.iloc[-1]
+        last = with_slots(found).iloc[-1]
         return Coverage(
             snapshot=str(last["id"]),
             since=found["taken_at"].iloc[0],
@@ -473,12 +477,18 @@ class Data:
             "since": (snapshots["taken_at"].min() - MARGIN).to_pydatetime(),
             "until": (snapshots["taken_at"].max() + MARGIN).to_pydatetime(),
         }
-        return self._store.query(
-            "SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices"
-            " WHERE seen_at BETWEEN $since AND $until AND snapshot IN (SELECT unnest($snapshots)) GROUP BY snapshot, state",
+        within = "WHERE seen_at BETWEEN $since AND $until AND snapshot IN (SELECT unnest($snapshots))"
+        found = self._store.query(
+            f"SELECT snapshot, max(seen_at) AS seen_at, state, count(*) AS n FROM devices {within} GROUP BY snapshot, state",  # noqa: S608
             {**times, "snapshots": snapshots["id"].tolist()},
             **times,
         )
+        # Of slots without a device it is known that there was no GPU.
+        none = snapshots[snapshots["slots"] & ~snapshots["id"].isin(found["snapshot"])]
+        if none.empty:
+            return found
+        zero = pd.DataFrame({"snapshot": none["id"], "seen_at": none["taken_at"], "state": "free", "n": 0})
+        return pd.concat([found, zero], ignore_index=True) if len(found) else zero
 
     def _renew(self) -> None:
         """Forget everything once there is a newer snapshot; asked for at most every `CHECK_S`."""
@@ -505,6 +515,11 @@ class Data:
 def ending(until: pd.Timestamp, length: pd.Timedelta) -> Window:
     """The window of this length that ends with the snapshot taken at `until`."""
     return Window(until - length, until + pd.Timedelta(seconds=1))
+
+
+def with_slots(snapshots: pd.DataFrame) -> pd.DataFrame:
+    """The snapshots that tell of slots; all where none does. An import of history alone says nothing of the machines."""
+    return snapshots[snapshots["slots"]] if snapshots["slots"].any() else snapshots
 
 
 def last_known(jobs: pd.DataFrame) -> pd.DataFrame:

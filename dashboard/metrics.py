@@ -9,10 +9,12 @@ from dash import Dash
 from flask import Response
 
 import sim
+from dashboard import tables
 from dashboard.data import Data
 from dashboard.figures.theme import STATES
 from dashboard.runs import LIVE, Runs
 from sim.errors import PoolscopeError
+from sim.units import format_duration
 
 STATUSES = (*LIVE, "done", "failed", "cancelled")
 #: A live store is ready while its last snapshot is at most this many refreshes old.
@@ -46,7 +48,11 @@ def state(data: Data, runs: Runs) -> dict[str, object]:
         data.coverage()
         age, limit = data.age_s(), STALE_AFTER * data.settings.refresh_s
         if age > limit:
-            found["fresh"] = f"the last snapshot is {age:.0f} s old: is the collector running?"
+            found["fresh"] = f"the last snapshot is {format_duration(age)} old: is the collector running?"
+        if age < 0:
+            found["fresh"] = (
+                f"the last snapshot is of a time {format_duration(-age)} ahead: a clock is or was wrong"
+            )
     except PoolscopeError as error:
         found["store"] = str(error)
     try:
@@ -81,8 +87,8 @@ def lines(data: Data, runs: Runs) -> Iterable[str]:
             "GPUs by state, each device once.",
             [(f'state="{s}"', int(counts.get(s, 0))) for s in STATES],
         )
-        idle = data.jobs()
-        waiting = idle[(idle["status"] == "idle").to_numpy()]
+        jobs = data.jobs()
+        waiting = jobs[tables.waiting(jobs).to_numpy()]
         yield from _metric(
             "poolscope_jobs_waiting", "gauge", "Idle jobs of the window.",
             [('gpu="yes"', int((waiting["request_gpus"] > 0).sum())), ('gpu="no"', int((waiting["request_gpus"] == 0).sum()))],

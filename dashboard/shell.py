@@ -144,6 +144,9 @@ def _badge_of(coverage: Coverage, age_s: float, refresh_s: float, pin: str | Non
     if coverage.sample:
         detail = f"of {coverage.until:%-d %b %Y}, HTCondor {coverage.condor_version}, a real negotiator"
         return [_badge("Recorded sample", detail, "sample")]
+    if age_s < 0:
+        detail = f"data from {moment(coverage.until)}, which is yet to come: a clock is or was wrong"
+        return [_badge("Ahead", detail, "stale")]
     if age_s > 86400:
         return [_badge("Old data", f"from {moment(coverage.until)}, {format_duration(age_s)} old", "old")]
     if age_s > 2 * refresh_s:

@@ -42,14 +42,25 @@ def count_devices(devices: pd.DataFrame, by: str) -> pd.DataFrame:
     return counts.reset_index()
 
 
+def waiting(jobs: pd.DataFrame) -> pd.Series:
+    """Which jobs wait: idle, and in the queue that their schedd told last; row for row.
+
+    Who isn't in it any more has left, though no history tells how.
+    """
+    told = jobs["seen_at"].where(jobs["status"].isin(["idle", "running", "held"]))
+    return (jobs["status"] == "idle") & (
+        jobs["seen_at"] >= told.groupby(jobs["schedd"], dropna=False).transform("max")
+    )
+
+
 def supply(counted: pd.DataFrame) -> pd.DataFrame:
     """GPUs by state at each snapshot: seen_at, a column per state, gpus.
 
     counted : snapshot, seen_at, state, n
     """
     times = counted.groupby("snapshot")["seen_at"].transform("max")
-    counts = counted.groupby([times, "state"], observed=True)["n"].sum().unstack(fill_value=0)
-    counts = counts.reindex(columns=list(STATES), fill_value=0).astype(int)
+    counts = counted.groupby([times, "snapshot", "state"], observed=True)["n"].sum().unstack(fill_value=0)
+    counts = counts.droplevel("snapshot").reindex(columns=list(STATES), fill_value=0).astype(int)
     counts["gpus"] = counts.sum(axis=1)
     counts.columns.name = None
     return counts.sort_index().reset_index()

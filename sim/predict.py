@@ -187,7 +187,7 @@ def _refusal(basis: Basis, told: Forecast, gpus: int) -> str | None:
     if told.comparable < ENOUGH:
         devices = "no GPU" if gpus == 0 else "1 GPU" if gpus == 1 else "several GPUs"
         return (
-            f"{told.comparable} comparable jobs ({devices}, submitted in the last 4 weeks of the record); "
+            f"{told.comparable} comparable job{'s' * (told.comparable != 1)} ({devices}, submitted in the last 4 weeks of the record); "
             f"a forecast needs {ENOUGH}: collect longer"
         )
     if told.data_age_s > 2 * basis.refresh_s:

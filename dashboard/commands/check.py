@@ -12,6 +12,10 @@ import pandas as pd
 
 from dashboard.commands.options import data_to_write, print_json, shared, wants_json
 from sim.errors import PoolscopeError
+from sim.units import format_duration
+
+#: Two clocks differ by less than this if both are right [s].
+_SKEW_S = 300.0
 
 
 @click.command()
@@ -97,11 +101,22 @@ def _now() -> pd.Timestamp:
     return pd.Timestamp.now(tz="UTC")
 
 
+def _age(age_s: float | None) -> str:
+    """How old the last snapshot is; the clock of who took it may have been wrong."""
+    if age_s is None:
+        return ""
+    if age_s < -_SKEW_S:
+        return f", the last of a time {format_duration(-age_s)} ahead: the clock here, or of who took it, is wrong"
+    return f", the last {format_duration(max(age_s, 0.0))} old"
+
+
 def _print(told: dict[str, Any]) -> None:
     click.echo(f"evaluator: {told['evaluator']['error'] or 'well'}")
     store = told["store"]
-    age = "" if store["age_s"] is None else f", the last {store['age_s']:.0f} s old"
-    click.echo(f"store {store['path']}: {store['error'] or 'well'}, {store['snapshots']} snapshots{age}")
+    n = store["snapshots"]
+    click.echo(
+        f"store {store['path']}: {store['error'] or 'well'}, {n} snapshot{'s' * (n != 1)}{_age(store['age_s'])}"
+    )
     collector = told["collector"]
     if not collector["sources"]:
         click.echo(f"collector: {collector.get('error') or 'none has worked on this store'}")

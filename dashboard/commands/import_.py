@@ -52,6 +52,6 @@ def import_(
     for entry in files:
         what = entry["format"] or entry["error"]
         click.echo(f"{entry['path']}: {what}; {entry['taken']} taken, {entry['skipped']} skipped")
-    click.echo(f"{done.taken} records taken, {done.skipped} skipped")
+    click.echo(f"{done.taken} record{'s' * (done.taken != 1)} taken, {done.skipped} skipped")
     for reason, count in done.reasons.most_common():
         click.echo(f"  {count}  {reason}")

@@ -35,7 +35,7 @@ def _counts(answer: Answer) -> Iterable[str]:
     yield ""
     yield (
         f"GPUs   free now {answer.gpus.now}   if drained {answer.gpus.drained}   seen in 7 days {seen}   "
-        f"on {len(answer.machines)} machines"
+        f"on {len(answer.machines)} machine{'s' * (len(answer.machines) != 1)}"
     )
     for row in answer.by_model.itertuples():
         yield f"  {row.model:<24} {row.now:>4} free of {row.drained}"
@@ -91,7 +91,8 @@ def queue_in_words(rows: Sequence[Waiting], *, names: bool) -> str:
     jobs, gpus = sum(row.jobs for row in stuck), sum(row.gpus for row in stuck)
     waiting = sum(row.jobs for row in rows)
     lines = [
-        f"{waiting} jobs wait in {len(rows)} shapes; {jobs} of them can never run here ({gpus} GPUs asked)"
+        f"{waiting} job{'s wait' if waiting != 1 else ' waits'} in {len(rows)} shape{'s' * (len(rows) != 1)}; "
+        f"{jobs} of them can never run here ({gpus} GPU{'s' * (gpus != 1)} asked)"
         if rows
         else "no job waits"
     ]

@@ -126,7 +126,7 @@ def _words(answer: Forecast) -> str:
         if not answer.fixed
         else "a fixed recording, judged as of its end"
     )
-    basis = f"as of {answer.as_of} ({age}), {answer.comparable} comparable jobs in the record"
+    basis = f"as of {answer.as_of} ({age}), {answer.comparable} comparable job{'s' * (answer.comparable != 1)} in the record"
     if answer.refused is not None:
         return f"no forecast: {answer.refused}\n{basis}"
     beyond = f"more than {format_duration(answer.horizon_s)}"

@@ -28,8 +28,10 @@ def info(data: Path | None, as_json: bool) -> None:
     if wants_json(as_json):
         print_json(told)
         return
-    click.echo(f"{told['path']}: {told['snapshots']} snapshots, {told['first']} to {told['last']}")
-    click.echo(f"{told['bytes'] / 1e6:.1f} MB in {told['files']} files, {told['days']} days")
+    click.echo(f"{told['path']}: {counted(told['snapshots'], 'snapshot')}, {told['first']} to {told['last']}")
+    click.echo(
+        f"{told['bytes'] / 1e6:.1f} MB in {counted(told['files'], 'file')}, {counted(told['days'], 'day')}"
+    )
     for name, frame in told["frames"].items():
         click.echo(
             f"  {name:<12} {frame['rows']:>12} rows {frame['bytes'] / 1e6:>10.2f} MB {frame['files']:>6} files"
@@ -51,11 +53,11 @@ def compact(day: str | None, data: Path | None, as_json: bool) -> None:
     merged = {}
     for one in [_day(day)] if day else upkeep.days(held):
         merged[one] = upkeep.compact_day(held, one)
-        click.echo(f"{one}: {merged[one]} files merged", err=True)
+        click.echo(f"{one}: {counted(merged[one], 'file')} merged", err=True)
     if wants_json(as_json):
         print_json({"merged": sum(merged.values()), "days": merged})
     else:
-        click.echo(f"{sum(merged.values())} files merged")
+        click.echo(f"{counted(sum(merged.values()), 'file')} merged")
 
 
 @store.command()
@@ -78,7 +80,7 @@ def prune(keep: str | None, max_size: str | None, data: Path | None, as_json: bo
     if wants_json(as_json):
         print_json({"deleted": deleted})
     else:
-        click.echo(f"{len(deleted)} days deleted{': ' if deleted else ''}{', '.join(deleted)}")
+        click.echo(f"{counted(len(deleted), 'day')} deleted{': ' if deleted else ''}{', '.join(deleted)}")
 
 
 @store.command()
@@ -94,8 +96,8 @@ def verify(data: Path | None, as_json: bool) -> None:
         for problem in told["problems"]:
             click.echo(problem)
         click.echo(
-            f"{'clean' if told['clean'] else 'damaged'}: {told['snapshots']} snapshots, {told['rows']} rows in "
-            f"{told['files']} files; {told['leftovers']} files of killed writers"
+            f"{'clean' if told['clean'] else 'damaged'}: {counted(told['snapshots'], 'snapshot')}, {counted(told['rows'], 'row')} in "
+            f"{counted(told['files'], 'file')}; {counted(told['leftovers'], 'file')} of killed writers"
         )
     if not told["clean"]:
         sys.exit(2)
@@ -130,6 +132,17 @@ def export(
     else:
         for file in files:
             click.echo(str(file))
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "day"), counted(1200, "day")
+    ('1 day', '1200 days')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _day(text: str) -> str:

@@ -140,8 +140,10 @@ def content(data: Data, runs: Runs, scheme: Scheme) -> tuple[Any, ...]:
 def numbers(both: pd.DataFrame, sources: pd.DataFrame, coverage: Coverage, *, simulated: bool) -> Any:
     """How far the model was off, and how the collector does."""
     rounds, errors = int(sources["rounds"].sum()), int(sources["errors"].sum())
-    total: Any = both[both["group"] == ALL].iloc[0]
-    off = abs(total["sim_mean_s"] / total["mean_s"] - 1) if simulated and total["mean_s"] else float("nan")
+    off = float("nan")
+    for total in both[both["group"] == ALL].to_dict("records"):  # none without jobs
+        if simulated and total["mean_s"]:
+            off = abs(total["sim_mean_s"] / total["mean_s"] - 1)
     classes = errors_by_class(both)
     big = classes[classes["n"] >= LEAST]["error"].dropna()
     return kpis(
@@ -160,7 +162,7 @@ def numbers(both: pd.DataFrame, sources: pd.DataFrame, coverage: Coverage, *, si
         kpi(
             "Sources that failed",
             percent(errors / rounds) if rounds else NONE,
-            f"of {rounds:,} questions" if rounds else "not recorded",
+            f"of {count(rounds, 'question')}" if rounds else "not recorded",
         ),
         kpi("poolscope", sim.__version__, f"data until {moment(coverage.until)}"),
     )

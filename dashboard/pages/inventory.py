@@ -258,6 +258,8 @@ def numbers(shown: pd.DataFrame, total: int) -> Any:
 
 def emptied(devices: pd.DataFrame, answer: Answer | None, asked: Filter) -> Any:
     """Why nothing is left, and how to get something with one click."""
+    if devices.empty:
+        return notice("No GPU is there", "The latest snapshot has none.", colour="yellow")
     if answer is None or answer.gpus.drained:
         word = STATE_WORDS.get(asked.state, asked.state)
         return notice(f"None of these GPUs is {word} now", "Choose “any state” to see them.", colour="yellow")

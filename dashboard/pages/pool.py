@@ -134,10 +134,9 @@ def numbers(data: Data, coverage: Coverage) -> Any:
     models, supply = data.counts("model"), data.supply()
     total, free = int(models["gpus"].sum()), int(models["free"].sum())
     best = models[models["free"] > 0].tail(1)
-    most, least = int(supply["gpus"].max()), int(supply["gpus"].min())
     wait = _wait(data)
     ending = " at the end of the record" if coverage.sample else ""
-    idle = int(data.jobs()["status"].eq("idle").sum())
+    idle = int(tables.waiting(data.jobs()).sum())
     return kpis(
         kpi(
             "Free GPUs",
@@ -147,7 +146,7 @@ def numbers(data: Data, coverage: Coverage) -> Any:
         kpi(
             "GPUs in the pool",
             f"{total:,}",
-            f"{_range(least, most)} in {_length(coverage)}, {percent(tables.allocation(supply))} allocated",
+            _supplied(supply, coverage),
         ),
         wait,
         kpi("Jobs waiting", f"{idle:,}", f"of {count(len(data.jobs()), 'job')} seen"),
@@ -158,6 +157,8 @@ def usual(data: Data) -> str:
     """Whether what is free now, the allocation and the waits are usual: the window's snapshots, and as long a window before it."""
     since, until = data.span()
     supply, free = data.supply(), int(data.counts("model")["free"].sum())
+    if not supply["gpus"].any():
+        return "Is that usual? No GPU was seen."
     less = float((supply["free"] < free).mean())
     told = f"Is that usual? Fewer GPUs were free in {percent(less)} of {count(len(supply), 'snapshot')}."
     before = data.before()
@@ -220,12 +221,20 @@ def bounded(quantile: float, longest: float) -> str:
     return f"over {seconds(longest)}" if math.isnan(quantile) else seconds(quantile)
 
 
-def _range(least: int, most: int) -> str:
-    return f"{least:,} to {most:,}" if least < most else f"always {most:,}"
-
-
-def _length(coverage: Coverage) -> str:
-    return seconds((coverage.until - coverage.since).total_seconds())
+def _supplied(supply: pd.DataFrame, coverage: Coverage) -> str:
+    """Between which numbers the window's GPUs were, and how many of them jobs had."""
+    if supply.empty:
+        return "no slots were recorded"
+    least, most = int(supply["gpus"].min()), int(supply["gpus"].max())
+    allocated = f"{percent(tables.allocation(supply))} allocated" if most else "none to allocate"
+    if len(supply) == 1:
+        return f"in 1 snapshot, {allocated}"
+    length = seconds((coverage.until - coverage.since).total_seconds())
+    return (
+        f"{least:,} to {most:,} in {length}, {allocated}"
+        if least < most
+        else f"always {most:,} in {length}, {allocated}"
+    )
 
 
 def _counts_table(counts: pd.DataFrame, by: str, caption: str) -> Any:

@@ -215,7 +215,7 @@ def row_of(both: pd.DataFrame, group: str) -> pd.Series:
 
 
 def _sizes(row: pd.Series) -> str:
-    return f"n={row['n']:,}, of them {row['n_censored']:,} still waiting when last seen"
+    return f"n={row['n']:,}, of them {row['n_censored']:,} never started"
 
 
 def _source(data: Data, entry: Entry | None) -> str:
@@ -231,7 +231,7 @@ def _table(both: pd.DataFrame, caption: str) -> Any:
     columns = [
         Column("group", "Class"),
         Column("n", "n", labels.number, number=True),
-        Column("n_censored", "still waiting", labels.number, number=True),
+        Column("n_censored", "never started", labels.number, number=True),
     ]
     for name, word in (("p90_s", "p90"), ("p50_s", "p50"), ("mean_s", "mean")):
         columns.append(Column(name, word, seconds, number=True, behind="n"))

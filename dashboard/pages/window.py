@@ -91,6 +91,8 @@ def _day(value: object) -> pd.Timestamp | None:
     if not isinstance(value, str) or not _DAY.fullmatch(value):
         return None
     try:
-        return pd.Timestamp(datetime.fromisoformat(value).replace(tzinfo=UTC))
+        day = datetime.fromisoformat(value).replace(tzinfo=UTC)
     except ValueError:
         return None
+    # Beyond these years a window's neighbours are no times.
+    return pd.Timestamp(day) if 1970 <= day.year <= 2200 else None

@@ -45,7 +45,7 @@ def compose(data: Data, period: Period) -> Report:
     sections = [
         Section("Findings", _findings(found, before is not None)),
         Section("Totals", _totals(now, past, here)),
-        Section("Supply", _supply(now, here)),
+        Section("Supply", _supply(now)),
         Section("Demand", _demand(now)),
         Section("Waits", _waits(now, here)),
         Section("Idle GPUs while jobs wait", _mismatch(now)),
@@ -199,9 +199,9 @@ def _covered(now: Facts, data: Data) -> str:
     return f"{count(coverage.n_snapshots, 'snapshot')} over {length}{gaps} cover {percent(now.numbers['coverage'])} of the window."
 
 
-def _supply(now: Facts, data: Data) -> list[Any]:
+def _supply_chart(now: Facts) -> Chart:
     thin = tables.thin_supply(now.supply)
-    chart = Chart(
+    return Chart(
         "supply",
         "GPUs by state",
         f"{span(now.supply['seen_at'].iloc[0], now.supply['seen_at'].iloc[-1])}, {count(len(now.supply), 'snapshot')}"
@@ -212,6 +212,9 @@ def _supply(now: Facts, data: Data) -> list[Any]:
         ),
         lambda scheme: pool_figures.supply(thin, scheme, height=280),
     )
+
+
+def _supply(now: Facts) -> list[Any]:
     columns = [
         Column("model", "Model"),
         Column("capability", "Capability", lambda v: NONE if math.isnan(v) else f"{v:.1f}", number=True),
@@ -232,7 +235,7 @@ def _supply(now: Facts, data: Data) -> list[Any]:
         )
     )
     table = Table("supply-by-model", "Mean GPUs by model and state", now.models.iloc[::-1], columns)
-    return [chart, table, Note(moved)]
+    return [*([] if now.supply.empty else [_supply_chart(now)]), table, Note(moved)]
 
 
 def _demand(now: Facts) -> list[Any]:

@@ -60,7 +60,7 @@ class Facts:
 def gather(data: Data) -> Facts:
     """The facts of the window that `data` was made for."""
     window, supply, jobs = data.span(), data.supply(), data.jobs()
-    waits = data.waits() if len(jobs) else _no_waits()
+    waits = data.waits()
     outcomes, running = _outcomes(data, window)
     demand = _demand(data, jobs, window)
     return Facts(
@@ -109,17 +109,17 @@ def _supply(data: Data, supply: pd.DataFrame) -> dict[str, float | int | None]:
         " AND IN_WINDOW GROUP BY machine, started_at"
     )
     edge = pd.Timedelta(minutes=1)
-    first, last = supply["seen_at"].iloc[0], supply["seen_at"].iloc[-1]
+    first, last = sessions["first"].min(), sessions["last"].max()
     came, left = sessions["first"] > first + edge, sessions["last"] < last - edge
     begun = sessions["started_at"].fillna(sessions["first"])
     length = (sessions["last"] - begun).dt.total_seconds()[left]
     return {
-        "gpus_mean": float(supply["gpus"].mean()),
-        "gpus_least": int(supply["gpus"].min()),
-        "gpus_most": int(supply["gpus"].max()),
-        "free_mean": float(supply["free"].mean()),
-        "free_now": int(supply["free"].iloc[-1]),
-        "allocation": tables.allocation(supply),
+        "gpus_mean": number(supply["gpus"].mean()),
+        "gpus_least": int(supply["gpus"].min()) if len(supply) else None,
+        "gpus_most": int(supply["gpus"].max()) if len(supply) else None,
+        "free_mean": number(supply["free"].mean()),
+        "free_now": int(supply["free"].iloc[-1]) if len(supply) else None,
+        "allocation": number(tables.allocation(supply)),
         "machines": int(sessions["machine"].nunique()),
         "arrivals": int(came.sum()),
         "departures": int(left.sum()),
@@ -210,7 +210,7 @@ def _demand(data: Data, jobs: pd.DataFrame, window: Window) -> pd.DataFrame:
     waits = first_waits(gpu)
     waited = waits["wait_s"].clip(upper=(until - gpu["submitted_at"]).dt.total_seconds().clip(lower=0)) / 3600
     gpus = gpu["request_gpus"].astype(float)
-    idle = (gpu["status"] == "idle") & ~waits["started"]
+    idle = tables.waiting(jobs)[gpu.index] & ~waits["started"]
     held = pd.DataFrame(
         {
             "class": label_classes(gpu, by=data.settings.class_by).fillna("no class"),
@@ -226,7 +226,7 @@ def _demand(data: Data, jobs: pd.DataFrame, window: Window) -> pd.DataFrame:
     rows = rows.sort_values(["waiting", "gpu_hours"], ascending=False)
     verdicts = {
         str(name): data.verdict(str(held[held["class"].eq(name) & held["idle"]]["ad"].iloc[0]))
-        for name in rows.index[rows["waiting"] > 0][:JUDGED]
+        for name in rows.index[rows["waiting"] > 0][: JUDGED if data.snapshots()["slots"].any() else 0]
     }
     rows["verdict"] = [verdicts.get(str(name), "") for name in rows.index]
     rows["impossible"] = rows["verdict"].eq("impossible")
@@ -274,11 +274,6 @@ def _ladder(data: Data) -> pd.DataFrame:
     answer = data.answer("true", gpus=1, cpus=1, memory_mib=1024.0)
     rows = [{"rung": rung.rung, "gpus": rung.gpus, "now": rung.now} for rung in answer.ladder]
     return pd.DataFrame(rows, columns=["rung", "gpus", "now"])
-
-
-def _no_waits() -> pd.DataFrame:
-    columns = ["group", "n", "n_censored", "mean_s", "p50_s", "p90_s", "p99_s", "longest_s"]
-    return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[3:], "float64"))
 
 
 def number(value: float) -> float | None:

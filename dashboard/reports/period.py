@@ -16,6 +16,7 @@ Kind = Literal["day", "week", "month"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FIRST, _LAST = 1970, 2200  # years; times far beyond have no text
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,10 @@ def choose(kind: str, of: str | None, *, now: datetime, recorded_until: pd.Times
     chosen: Kind = kind  # type: ignore[assignment]  # checked above
     if of is not None:
         try:
-            if not _DAY.fullmatch(of):
+            day = datetime.fromisoformat(of).replace(tzinfo=UTC)
+            if not _DAY.fullmatch(of) or not _FIRST <= day.year <= _LAST:
                 raise ValueError
-            return Period.holding(chosen, pd.Timestamp(datetime.fromisoformat(of).replace(tzinfo=UTC)))
+            return Period.holding(chosen, pd.Timestamp(day))
         except ValueError:
             raise InputError(f"--of {of[:40]}: expected a day such as 2026-11-23") from None
     if recorded_until is not None:

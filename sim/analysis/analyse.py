@@ -69,7 +69,9 @@ def analyse(
     refusal = queue.allowance.refusal(job, submitter) if queue and verdict in {"free", "busy"} else None
     if refusal is not None:
         verdict, blocked_by = "blocked", refusal[0]
-    ahead = ahead_of(truth, queue, submitter, with_names=with_names) if verdict == "free" and queue else None
+    # Who comes first is counted in GPUs; what a job without one has before it isn't known.
+    counted = queue if verdict == "free" and truth.gpus else None
+    ahead = ahead_of(truth, counted, submitter, with_names=with_names) if counted else None
     if ahead is not None and ahead.takes_all:
         verdict = "outranked"
     ladders = ladders_of(truth)
@@ -242,22 +244,41 @@ class Found:
         return pd.DataFrame(columns)
 
 
+def matching(n: int, noun: str) -> str:
+    """How many match.
+
+    Examples
+    --------
+    >>> matching(1, "GPU"), matching(2, "GPU")
+    ('1 GPU matches', '2 GPUs match')
+    """
+    return f"{n} {noun} matches" if n == 1 else f"{n} {noun}s match"
+
+
 def _sentence(verdict: str, found: Found, refusal: str) -> str:
     counts, gpus = found.counts, found.truth.gpus
     what = f"{gpus} GPU{'s' * (gpus != 1)}" if gpus else "no GPU"
+    free = f"{counts.now} matching GPU{'s are' if counts.now != 1 else ' is'} free"
+    in_all = f"{counts.drained} match{'es' * (counts.drained == 1)} in all"
     if verdict in {"free", "busy"} and not gpus:
         n_now, n_all = found.hosts.now, found.hosts.drained
-        room = f"{n_now} have room now" if n_now else "none has room now: the job would have to wait"
-        return f"{n_all} machine{'s' * (n_all != 1)} match a job that asks for no GPU; {room}."
+        room = (
+            f"{n_now} {'have' if n_now != 1 else 'has'} room now"
+            if n_now
+            else "none has room now: the job would have to wait"
+        )
+        return f"{matching(n_all, 'machine')} a job that asks for no GPU; {room}."
     if verdict == "free":
-        return f"A job that asks for {what} could start now: {counts.now} matching GPUs are free, {counts.drained} match in all."
+        return f"A job that asks for {what} could start now: {free}, {in_all}."
     if verdict == "outranked":
-        return f"{counts.now} matching GPUs are free, but the jobs that come first take them all; {counts.drained} match in all."
+        return (
+            f"{free}, but the jobs that come first take {'them all' if counts.now != 1 else 'it'}; {in_all}."
+        )
     if verdict == "busy":
-        return f"{counts.drained} GPUs match, but none is free now: the job would have to wait."
+        return f"{matching(counts.drained, 'GPU')}, but none is free now: the job would have to wait."
     if refusal:
-        matching = f"{counts.drained} GPUs" if gpus else f"{found.hosts.drained} machines"
-        return f"{matching} match, but {refusal}: nothing more is given until some of those jobs end."
+        told = matching(counts.drained, "GPU") if gpus else matching(found.hosts.drained, "machine")
+        return f"{told}, but {refusal}: nothing more is given until some of those jobs end."
     if verdict == "blocked":
         refusing = found.machine_names(found.truth.drained, found.refused)
         names = refusing or found.seen_names()
@@ -269,9 +290,9 @@ def _sentence(verdict: str, found: Found, refusal: str) -> str:
                 else "but their own policy (START) refuses the job"
             )
             return f"The expression holds on {len(names)} machine{'s' * (len(names) != 1)}, {why}: {shown}."
-        return (
-            f"No machine that is there now matches; {counts.seen} matching GPUs were seen earlier: {shown}."
-        )
+        n = counts.seen or 0
+        seen = f"{n} matching GPU{'s were' if n != 1 else ' was'}" if gpus else "matching machines were"
+        return f"No machine that is there now matches; {seen} seen earlier: {shown}."
     scope = "ever seen here" if found.truth.pool.seen is not None else "of this pool"
     return f"No machine {scope} could run this job, however long it waits."
 

@@ -342,7 +342,7 @@ def _many(truth: Truth) -> Iterable[Lint]:
     if truth.gpus > most:
         yield Lint(
             "too-many-gpus",
-            f"{truth.gpus} GPUs asked, but no machine has more than {most}",
+            f"{truth.gpus} GPU{'s' * (truth.gpus != 1)} asked, but no machine has {f'more than {most}' if most else 'any'}",
             f"request_gpus = {most}",
         )
 

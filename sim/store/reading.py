@@ -105,9 +105,12 @@ class Reader:
         return dict(sorted(found.items(), key=lambda item: (item[1].taken_at, item[0])))
 
     def snapshots(self) -> pd.DataFrame:
-        """The snapshots in order: id, taken_at (UTC) and meta (what the sources said)."""
-        rows = [(record.id, record.taken_at, record.meta) for record in self.records().values()]
-        frame = pd.DataFrame(rows, columns=["id", "taken_at", "meta"])
+        """The snapshots in order: id, taken_at (UTC), meta (what the sources said), slots (whether it tells of some)."""
+        rows = [
+            (record.id, record.taken_at, record.meta, "slots" in record.rows or not record.rows)
+            for record in self.records().values()
+        ]
+        frame = pd.DataFrame(rows, columns=["id", "taken_at", "meta", "slots"]).astype({"slots": bool})
         frame["taken_at"] = pd.to_datetime(frame["taken_at"], utc=True)
         return frame
 

@@ -113,7 +113,7 @@ class TestWrongFiles:
             (b'MyType = "Machine"\nMachine = "a"\nState = "Unclaimed"\n', r"wrong: the pool has no slots"),
             (
                 b'MyType = "Machine"\nName = "a"\nMachine = "a"\nState = "Owner"\n',
-                r"wrong: 1 slots, but no GPU",
+                r"wrong: 1 slot, but no GPU",
             ),
         ],
     )

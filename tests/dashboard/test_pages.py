@@ -97,7 +97,7 @@ def test_a_wait_that_censoring_hides_is_told_as_a_bound() -> None:
 
 def test_waits_say_how_many_jobs_and_how_many_still_wait(data: Data, runs: Runs) -> None:
     shown = waits.content(data, runs, GPU, "", "light")
-    assert shown[1].startswith("GPU jobs: n=300, of them 55 still waiting when last seen")
+    assert shown[1].startswith("GPU jobs: n=300, of them 55 never started")
     assert shown[1].endswith("observed only")
     assert shown[3] == "/api/started.csv?class=GPU+jobs"
 
