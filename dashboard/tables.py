@@ -13,6 +13,8 @@ UNNAMED = "model not reported"
 ELSEWHERE = "site not reported"
 ALL = "all jobs"
 GPU = "GPU jobs"
+#: A schedd tells of a queue within this time.
+TELLING = pd.Timedelta(minutes=1)
 
 
 def device_labels(devices: pd.DataFrame) -> pd.Series:
@@ -45,12 +47,11 @@ def count_devices(devices: pd.DataFrame, by: str) -> pd.DataFrame:
 def waiting(jobs: pd.DataFrame) -> pd.Series:
     """Which jobs wait: idle, and in the queue that their schedd told last; row for row.
 
-    Who isn't in it any more has left, though no history tells how.
+    Who isn't in it any more has left, though no history tells how. A long queue is told over some seconds (ServerTime).
     """
     told = jobs["seen_at"].where(jobs["status"].isin(["idle", "running", "held"]))
-    return (jobs["status"] == "idle") & (
-        jobs["seen_at"] >= told.groupby(jobs["schedd"], dropna=False).transform("max")
-    )
+    last = told.groupby(jobs["schedd"], dropna=False).transform("max")
+    return (jobs["status"] == "idle") & (jobs["seen_at"] >= last - TELLING)
 
 
 def supply(counted: pd.DataFrame) -> pd.DataFrame:

@@ -92,3 +92,10 @@ def test_a_class_that_the_simulation_lacks_stays() -> None:
     both = tables.compare_waits(observed, observed[observed["group"] != "2 GPUs"])
     row = both.set_index("group").loc["2 GPUs"]
     assert (row["n"], row["sim_n"]) == (22, 0)
+
+
+def test_a_long_queue_is_told_over_some_seconds() -> None:
+    """Each ad's ServerTime is its own; who is missing from the whole telling has left."""
+    at = pd.to_datetime(["2026-11-30 12:00:09", "2026-11-30 12:00:00", "2026-11-30 11:55:00"], utc=True)
+    jobs = pd.DataFrame({"seen_at": at, "status": "idle", "schedd": "ap1"})
+    assert tables.waiting(jobs).tolist() == [True, True, False]
