@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from dashboard.commands.options import data_to_read, print_json, shared, wants_json
+from dashboard.figures.labels import count
 from sim.errors import InputError
 from sim.units import parse_duration, parse_size
 
@@ -28,9 +29,9 @@ def info(data: Path | None, as_json: bool) -> None:
     if wants_json(as_json):
         print_json(told)
         return
-    click.echo(f"{told['path']}: {counted(told['snapshots'], 'snapshot')}, {told['first']} to {told['last']}")
+    click.echo(f"{told['path']}: {count(told['snapshots'], 'snapshot')}, {told['first']} to {told['last']}")
     click.echo(
-        f"{told['bytes'] / 1e6:.1f} MB in {counted(told['files'], 'file')}, {counted(told['days'], 'day')}"
+        f"{told['bytes'] / 1e6:.1f} MB in {count(told['files'], 'file')}, {count(told['days'], 'day')}"
     )
     for name, frame in told["frames"].items():
         click.echo(
@@ -53,11 +54,11 @@ def compact(day: str | None, data: Path | None, as_json: bool) -> None:
     merged = {}
     for one in [_day(day)] if day else upkeep.days(held):
         merged[one] = upkeep.compact_day(held, one)
-        click.echo(f"{one}: {counted(merged[one], 'file')} merged", err=True)
+        click.echo(f"{one}: {count(merged[one], 'file')} merged", err=True)
     if wants_json(as_json):
         print_json({"merged": sum(merged.values()), "days": merged})
     else:
-        click.echo(f"{counted(sum(merged.values()), 'file')} merged")
+        click.echo(f"{count(sum(merged.values()), 'file')} merged")
 
 
 @store.command()
@@ -80,7 +81,7 @@ def prune(keep: str | None, max_size: str | None, data: Path | None, as_json: bo
     if wants_json(as_json):
         print_json({"deleted": deleted})
     else:
-        click.echo(f"{counted(len(deleted), 'day')} deleted{': ' if deleted else ''}{', '.join(deleted)}")
+        click.echo(f"{count(len(deleted), 'day')} deleted{': ' if deleted else ''}{', '.join(deleted)}")
 
 
 @store.command()
@@ -96,8 +97,8 @@ def verify(data: Path | None, as_json: bool) -> None:
         for problem in told["problems"]:
             click.echo(problem)
         click.echo(
-            f"{'clean' if told['clean'] else 'damaged'}: {counted(told['snapshots'], 'snapshot')}, {counted(told['rows'], 'row')} in "
-            f"{counted(told['files'], 'file')}; {counted(told['leftovers'], 'file')} of killed writers"
+            f"{'clean' if told['clean'] else 'damaged'}: {count(told['snapshots'], 'snapshot')}, {count(told['rows'], 'row')} in "
+            f"{count(told['files'], 'file')}; {count(told['leftovers'], 'file')} of killed writers"
         )
     if not told["clean"]:
         sys.exit(2)
@@ -132,17 +133,6 @@ def export(
     else:
         for file in files:
             click.echo(str(file))
-
-
-def counted(n: int, noun: str) -> str:
-    """A number with its noun.
-
-    Examples
-    --------
-    >>> counted(1, "day"), counted(1200, "day")
-    ('1 day', '1200 days')
-    """
-    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _day(text: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import pandas as pd
 
 from dashboard.data import Data, Window, ending
+from dashboard.reports.period import FIRST_YEAR, LAST_YEAR
 
 PAST = "this page shows a snapshot of the past, and a run is of the record up to now: open the latest to simulate"
 
@@ -94,5 +95,4 @@ def _day(value: object) -> pd.Timestamp | None:
         day = datetime.fromisoformat(value).replace(tzinfo=UTC)
     except ValueError:
         return None
-    # Beyond these years a window's neighbours are no times.
-    return pd.Timestamp(day) if 1970 <= day.year <= 2200 else None
+    return pd.Timestamp(day) if FIRST_YEAR <= day.year <= LAST_YEAR else None

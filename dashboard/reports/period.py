@@ -16,7 +16,8 @@ Kind = Literal["day", "week", "month"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_FIRST, _LAST = 1970, 2200  # years; times far beyond have no text
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Days beyond are refused: their neighbours are no times that a frame can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def choose(kind: str, of: str | None, *, now: datetime, recorded_until: pd.Times
     if of is not None:
         try:
             day = datetime.fromisoformat(of).replace(tzinfo=UTC)
-            if not _DAY.fullmatch(of) or not _FIRST <= day.year <= _LAST:
+            if not _DAY.fullmatch(of) or not FIRST_YEAR <= day.year <= LAST_YEAR:
                 raise ValueError
             return Period.holding(chosen, pd.Timestamp(day))
         except ValueError:

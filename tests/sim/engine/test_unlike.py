@@ -250,6 +250,31 @@ STATIC = slot_text(cpus=4).replace('"Partitionable"', '"Static"').replace("Slot 
 
 
 class TestSeveralSlots:
+    def test_static_ones_are_used_whole_and_by_their_ids(self) -> None:
+        """Each takes one job at a time, whatever it has left; NEGOTIATOR_POST_JOB_RANK prefers the lowest SlotID."""
+        found = run([slot(n, kind="Static") for n in (1, 2, 3)], [job(n) for n in range(1, 6)]).attempts
+        assert found["slot"].head(3).tolist() == [f"slot{n}@ep_1@h.example" for n in (1, 2, 3)]
+        assert set(found["slot"]) == {f"slot{n}@ep_1@h.example" for n in (1, 2, 3)}
+        assert len(found) == 5
+        for _, own in found.sort_values("started_at").groupby("slot"):
+            assert (own["started_at"].iloc[1:].to_numpy() >= own["ended_at"].iloc[:-1].to_numpy()).all()
+
+    def test_partitionable_ones_beside_each_other(self) -> None:
+        """Dynamic slots are named after the one they were carved from; ids count anew in each."""
+        found = run([slot(1, cpus=2), slot(2, cpus=3)], [job(n) for n in range(1, 6)])
+        assert set(found.attempts["slot"]) == {
+            "slot1_1@ep_1@h.example", "slot1_2@ep_1@h.example",
+            "slot2_1@ep_1@h.example", "slot2_2@ep_1@h.example", "slot2_3@ep_1@h.example",
+        }  # fmt: skip
+
+    def test_a_dynamic_slot_takes_the_lowest_free_id(self) -> None:
+        """As every StartLog shows: ids are those of slots that are there, not a count of all that ever were."""
+        found = run(
+            [slot(cpus=3)], [job(n, owner="bob" if n % 2 else "alice") for n in range(1, 13)]
+        ).attempts
+        assert len(found) == 12
+        assert set(found["slot"]) <= {f"slot1_{n}@ep_1@h.example" for n in (1, 2, 3)}
+
     def test_preemption_requirements_see_a_static_slot_as_it_is(self) -> None:
         made = Made(
             first_cycle=10,
