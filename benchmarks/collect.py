@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 CHILD = "--measure"
 Told = dict[str, float]
@@ -59,7 +60,8 @@ def projection(address: str) -> list[str]:
         htcondor2.AdType.Startd, constraint='regexp("^n[0-9]{1,4}[.]", Machine)'
     )
     memory = Memory()
-    memory.learn([columns_of(ads)[0]], 0.0, frozenset())
+    memory.add(columns_of(ads)[0])
+    memory.settle(0.0, frozenset())
     return memory.projection(frozenset())
 
 
@@ -81,14 +83,14 @@ def ours(address: str, folder: Path, slots: int) -> dict[str, Told]:
     from sim.store import Store
 
     daemons, store = Daemons(address), Store(folder)
-    told = {}
+    told, cursors = {}, dict[str, Any]()
     for turn, what in enumerate(("whole", "after", "round"), start=1):
         report = [sys.executable, "-m", "benchmarks.collect", CHILD, "report", address, str(turn), str(slots)]
         subprocess.run(report, check=True, stdout=subprocess.DEVNULL)
         daemons.locations("collector")  # the asking process runs
         forget_peaks()
         began, busy = time.monotonic(), sum(map(cpu_s, family()))
-        done = collect_once([PoolSource(daemons)], store, {})
+        done = collect_once([PoolSource(daemons)], store, cursors)
         seconds = time.monotonic() - began
         n, cpu = sum(done.counts["slots"].values()), sum(map(cpu_s, family())) - busy
         told[what] = {"n": n, "seconds": seconds, "cpu_s": cpu, "mib": sum(map(peak_mib, family()))}

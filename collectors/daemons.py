@@ -26,7 +26,7 @@ DEADLINE_S = 8.0
 LONG_S = 120.0  # for what may be megabytes: a large pool's slots, a queue, a history
 LOCATED_S = 5.0  # the sources of one round ask once where the daemons are
 PART_SLOTS = (
-    5_000  # a larger pool is read in parts by two processes: the whole of it is never in memory as ads
+    12_500  # a larger pool is read in parts by two processes: the whole of it is never in memory as ads
 )
 FIRST_HISTORY = 20_000  # records of a schedd's history that are asked for when nothing is known of it
 
@@ -84,14 +84,17 @@ class Daemons:
         self._cut_at = float("-inf")
         self._worker, self._second = Worker(stop), Worker(stop)  # the second only for large pools
 
-    def slots(self, at: pd.Timestamp, snapshot: str) -> tuple[Framed, Framed]:
-        """The frames slots and devices of all slot ads; see `collectors.projection` for what is asked of each."""
+    def slots(self, at: pd.Timestamp, snapshot: str, stored: str | None = None) -> tuple[Framed, Framed]:
+        """The frames slots and devices of all slot ads; see `collectors.projection` for what is asked of each.
+
+        stored : a snapshot whose texts of ads the store has on this day; they are given by their keys
+        """
         where = f"collector {self.address}"
         parts = self._parts()
 
         def ask(worker: Worker, share: Sequence[questions.Part]) -> list[tuple[Framed, Framed]]:
             asked = (questions.slots, self.addresses, at, snapshot, self.demand)
-            return [worker.ask(where, *asked, part, self.extra, deadline_s=LONG_S) for part in share]
+            return [worker.ask(where, *asked, part, self.extra, stored, deadline_s=LONG_S) for part in share]
 
         if len(parts) == 1:
             (found,) = ask(self._worker, parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from collectors.daemons import Daemons
@@ -9,9 +10,11 @@ from collectors.source import Moment, Reading
 from sim.errors import InputError
 from sim.inventory import Framed, devices_frame, slots_frame
 
+_DAY = len("20261124")  # a snapshot's id begins with it
+
 
 class PoolSource:
-    """All slots of a pool and their devices."""
+    """All slots of a pool and their devices; texts of ads that the last stored reading had are given by their keys."""
 
     name = "pool"
 
@@ -20,8 +23,16 @@ class PoolSource:
 
     def read(self, moment: Moment) -> Reading:
         """Ask for all slot ads; InputError for a pool without slots or without GPUs."""
-        slots, devices = self.daemons.slots(moment.at, moment.snapshot)
-        return checked(slots, devices, f"collector {self.daemons.address}")
+        slots, devices = self.daemons.slots(moment.at, moment.snapshot, _stored(moment))
+        found = checked(slots, devices, f"collector {self.daemons.address}")
+        return replace(found, cursor=moment.snapshot)
+
+
+def _stored(moment: Moment) -> str | None:
+    """The last stored snapshot if it is of the same day: each day of a store has its own texts."""
+    last = moment.cursor
+    of_today = isinstance(last, str) and last[:_DAY] == moment.snapshot[:_DAY]
+    return last if of_today and not moment.whole else None
 
 
 def read_slots(ads: list[Any], moment: Moment, where: str) -> Reading:

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from collectors.kept import Kept
 from sim.classads.columns import Columns
 from sim.schema import describe
 
@@ -67,32 +68,34 @@ def named_in(texts: Iterable[str]) -> frozenset[str]:
 class Memory:
     """What a whole reading of slot ads told that the readings in between don't ask for."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Memory | None = None) -> None:
         self.read_at = float("-inf")
+        self.kept: Kept = before.kept if before else Kept()
+        self.watched: frozenset[str] = frozenset()  # volatile attributes that expressions read
         self._asked = frozenset(name.lower() for name in attributes("slots", "devices"))
-        self._names: dict[str, str] = {}
+        # one daemon says Start and another START, and a collector spells a name as the expression that reads it does
+        self.names: dict[str, str] = dict(before.names) if before else {}
         self._own: set[str] = set()
         self._lines: dict[str, int] = {}
         self._asides: dict[bytes, NDArray[np.int32]] = {}  # what is alike is kept once
         self._rest: dict[str, tuple[str, bytes]] = {}
 
-    def learn(self, ads: Iterable[Columns], at: float, demand: frozenset[str]) -> None:
-        """Take in a whole reading."""
-        for columns in ads:
-            self.add(columns)
+    def settle(self, at: float, demand: frozenset[str]) -> None:
+        """Choose what is asked in between, once all of a whole reading was added."""
         self.read_at = at
         own = named_in(self._own)
-        more = {name for name in self._names if name in own or name in demand or _WILD.match(name)}
+        more = {name for name in self.names if name in own or name in demand or _WILD.match(name)}
         self._asked |= more
         asked = [name.partition(" = ")[0].lower() in more for name in self._lines]
         kept = ~np.array(asked, np.bool_)
         for key, held in self._asides.items():
             self._asides[key] = held[kept[held]]
 
-    def add(self, columns: Columns) -> None:
-        """Take in whole ads, also of startds that have come since."""
+    def add(self, columns: Columns) -> Columns:
+        """Take in whole ads, also of startds that have come since; gives them back with names spelled as always."""
         for name, spelled in columns.spelled().items():
-            self._names.setdefault(name, spelled)
+            self.names.setdefault(name, spelled)
+        columns = columns.respelled(self.names)
         for name in _OWN:
             self._own.update(text for text in set(columns.sources(name)) if text is not None)
         asides = columns.aside(self._asked)
@@ -109,13 +112,12 @@ class Memory:
             self._rest[key] = (life, rest)
             if kind == "Partitionable":
                 self._rest.setdefault(_startd(key), self._rest[key])
+        return columns
 
     def projection(self, demand: frozenset[str]) -> list[str]:
         """What is asked in between: names as the ads spell them."""
-        names = [self._names.get(name, name) for name in self._asked]
-        more = [
-            spelled for name, spelled in self._names.items() if name in demand and name not in self._asked
-        ]
+        names = [self.names.get(name, name) for name in self._asked]
+        more = [spelled for name, spelled in self.names.items() if name in demand and name not in self._asked]
         return sorted([*names, *more], key=str.lower)
 
     def completed(self, columns: Columns) -> tuple[Columns, list[int]]:
@@ -132,7 +134,7 @@ class Memory:
                 more.append(self._asides[held[1]])
         rows = np.repeat(np.arange(columns.n), [len(aside) for aside in more])
         held_lines = np.concatenate([_NOTHING, *more]).astype(np.int64)
-        return columns.joined(pa.array(self._lines, pa.large_string()), rows, held_lines), unknown
+        return columns.joined(pa.array(self._lines, pa.large_string()), rows, held_lines, self.names), unknown
 
 
 _NOTHING: NDArray[np.int32] = np.empty(0, np.int32)

@@ -11,8 +11,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import htcondor2
+import numpy as np
 import pandas as pd
 
+from collectors.kept import Kept, Texts, heard_by, said_by
 from collectors.projection import Memory, attributes, cycle_attributes
 from sim.classads.ads import Ad, expression, number_of, parse_one, text_of
 from sim.classads.columns import Columns
@@ -24,9 +26,11 @@ from sim.inventory import (
     attempts_frame,
     columns_of,
     cycles_frame,
+    is_capacity,
     jobs_frame,
     priorities_frame,
     submitters_frame,
+    together,
 )
 
 WHOLE_S = 3600.0
@@ -98,15 +102,18 @@ def slots(
     demand: frozenset[str] = frozenset(),
     part: Part = WHOLE,
     extra: tuple[str, ...] = (),
+    stored: str | None = None,
 ) -> tuple[Framed, Framed]:
     """Slot ads of a collector as the frames slots and devices: all, or a part of a large pool.
 
     demand : what the requirements of queued jobs read, in lower case; see `collectors.projection`
     extra : attributes that are asked every time beside those
+    stored : the snapshot of this day that needn't be told again; see `collectors.kept`
     """
     demand |= {name.lower() for name in extra}
     memory = _memory(address, part)
-    reading = _Reading(at, snapshot)
+    kept = memory.kept if memory.kept.snapshot == stored else Kept()
+    reading = _Reading(at, snapshot, kept)
     # what is made here lives on; to look through it for cycles costs as much as making it
     gc.disable()
     try:
@@ -120,28 +127,42 @@ def _read(
 ) -> tuple[Framed, Framed]:
     """All attributes where the last whole reading is an hour old, else those that change."""
     if time.monotonic() - memory.read_at > WHOLE_S:
-        memory = Memory()
-        memory.learn(map(reading.add, reading.columns(_ask(address, part))), time.monotonic(), demand)
+        memory = Memory(memory)
+        began = time.monotonic()
+        for columns in reading.columns(_ask(address, part.constraint)):
+            reading.add(memory.add(columns))
+        memory.settle(began, demand)
         _memories[address, part] = memory
     else:
-        for columns in reading.columns(_ask(address, part, projection=memory.projection(demand))):
-            reading.add(_completed(columns, address, memory))
-    return reading.framed()
+        ads = list(reading.columns(_ask(address, part.constraint, memory.projection(demand))))
+        reading.take_over(ads, memory.watched)
+        while ads:
+            changed = reading.changed(ads.pop())
+            if changed.n:
+                columns, unknown = _completed(changed, address, memory)
+                reading.add(columns, unknown)
+                memory.watched |= columns.watched()
+    found = reading.framed()
+    memory.kept = reading.kept(*found)
+    return found
 
 
-def _ask(address: Address, part: Part, projection: list[str] | None = None) -> list[Any]:
-    return collector(address).query(
-        htcondor2.AdType.Startd, constraint=part.constraint, projection=projection
-    )
+def _ask(address: Address, constraint: str | None, projection: list[str] | None = None) -> list[Any]:
+    return collector(address).query(htcondor2.AdType.Startd, constraint=constraint, projection=projection)
 
 
 class _Reading:
     """Slot ads that become frames some at a time, so that the rest of them can be forgotten meanwhile."""
 
-    def __init__(self, at: pd.Timestamp, snapshot: str) -> None:
-        self._at, self._snapshot = at, snapshot
-        self._slots, self._devices = SlotRows(), Devices(at)
+    def __init__(self, at: pd.Timestamp, snapshot: str, before: Kept) -> None:
+        self._at, self._snapshot, self._before = at, snapshot, before
+        self._texts = Texts(before.slots["ad"])
+        self._slots, self._devices = SlotRows(self._texts.shortened), Devices(at)
         self._unread: Counter[str] = Counter()
+        self._taken: Kept | None = None
+        self._said: dict[str, int] = {}
+        self._same: set[str] = set()
+        self._restless: set[str] = set()
 
     def columns(self, ads: list[Any]) -> Iterator[Columns]:
         """The ads by attribute; they are taken out of the list."""
@@ -153,33 +174,56 @@ class _Reading:
             del some
             yield columns
 
-    def add(self, columns: Columns) -> Columns:
-        """Make rows of these ads; gives them back."""
-        self._slots.add(columns, seen_at=self._at, snapshot=self._snapshot)
+    def take_over(self, ads: Sequence[Columns], watched: frozenset[str]) -> None:
+        """Take the rows of machines that say what they said before from there."""
+        self._said = said_by(ads, watched)
+        self._same = self._before.unchanged(self._said, self._at)
+        if self._same:
+            self._taken = self._before.of(self._same, heard_by(ads), self._at, self._snapshot)
+
+    def changed(self, ads: Columns) -> Columns:
+        """The ads of machines whose rows were not taken over."""
+        return ads.where(np.array([name not in self._same for name in ads.texts("Machine")], np.bool_))
+
+    def add(self, columns: Columns, unknown: Sequence[int] = ()) -> None:
+        """Make rows of these ads; those of unknown startds lack what only a whole reading tells."""
+        sound = self._slots.add(columns, seen_at=self._at, snapshot=self._snapshot)
         self._devices.add(columns)
-        return columns
+        anew = is_capacity(columns) & ~sound  # to be counted again
+        anew[[*columns.momentary, *unknown]] = True
+        self._restless.update(columns.texts("Machine")[anew])
 
     def framed(self) -> tuple[Framed, Framed]:
         """The frames slots and devices."""
-        frame, rejects = self._slots.framed()
-        return Framed(frame, rejects + self._unread), self._devices.framed(self._snapshot)
+        slots, devices = self._slots.framed(), self._devices.framed(self._snapshot)
+        if self._taken is not None:
+            slots = together([Framed(self._taken.slots, Counter()), slots])
+            devices = together([Framed(self._taken.devices, Counter()), devices])
+        return Framed(slots.frame, slots.rejects + self._unread), devices
+
+    def kept(self, slots: Framed, devices: Framed) -> Kept:
+        """These frames for the next reading."""
+        keys = [*([] if self._taken is None else self._taken.slots["ad"]), *self._texts.keys]
+        said = {name: number for name, number in self._said.items() if name not in self._restless}
+        return Kept(self._snapshot, self._at, slots.frame.assign(ad=keys), devices.frame, said)
 
 
-def _completed(columns: Columns, address: Address, memory: Memory) -> Columns:
-    """Slots' ads with what changes from memory; startds that are new there are asked whole."""
+def _completed(columns: Columns, address: Address, memory: Memory) -> tuple[Columns, list[int]]:
+    """Slots' ads with what changes from memory; startds that are new there are asked whole.
+
+    Gives the ads, and which of them remain of startds that memory doesn't know.
+    """
     completed, unknown = memory.completed(columns)
     machines = sorted({name for name in columns.texts("Machine")[unknown] if name})
     if not machines:
-        return completed
+        return completed, unknown
     if len(machines) > _NEW_ONES:
         memory.read_at = float("-inf")  # the next round asks for everything
-        return completed
+        return completed, unknown
     names = quoted(",".join(machines))
-    whole = collector(address).query(
-        htcondor2.AdType.Startd, constraint=f"stringListMember(Machine, {names})"
-    )
+    whole = _ask(address, f"stringListMember(Machine, {names})")
     memory.add(columns_of(whole)[0])
-    return memory.completed(columns)[0]
+    return memory.completed(columns)
 
 
 _memories: dict[tuple[Address, Part], Memory] = {}

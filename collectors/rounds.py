@@ -107,7 +107,8 @@ def collect_once(
         try:
             if resting and source.name in resting:
                 raise SourceError(resting[source.name])
-            reading = source.read(Moment(at, name, cursors.get(source.name)))
+            moment = Moment(at, name, cursors.get(source.name), whole=change is not None)
+            reading = source.read(moment)
         except PoolscopeError as error:
             if place == 0 and resting is None:
                 raise

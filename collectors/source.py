@@ -16,12 +16,14 @@ import pandas as pd
 class Moment:
     """The round of collecting that a reading belongs to: when it was (UTC) and the id of its snapshot.
 
-    `cursor` is what this source's last stored reading gave to go on from, None at first.
+    `cursor` is what this source's last stored reading gave to go on from, None at first. `whole` asks for all texts of
+    ads, also those that the store has: they are changed before they are stored.
     """
 
     at: pd.Timestamp
     snapshot: str
     cursor: Any = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

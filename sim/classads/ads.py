@@ -27,6 +27,7 @@ LEFT_OUT_OF_SLOTS = re.compile(
     | total(time|job|claim)\w+ | numdynamicslots(time)? | numpids | child\w+ | newdslotnotmatch | job(starts|preemptions)
     | job(rank|userprio)preemptions | (activation|claim)requests | authenticat\w+ | privatenetworkname | utsnameversion
     | (gpus|cpus|memory|disk)usage | device\w+(averageusage|peakusage) | islocalstartd | jobcurrent\w+ | imagesize
+    | residentset\w* | proportional\w+ | scratchdirfilecount
     """
 )
 LEFT_OUT_OF_JOBS = re.compile(

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -62,16 +63,14 @@ class Columns:
         self, lines: pa.Array, rows: Places, held: Places, n: int, *, later: int | None = None
     ) -> None:
         self.n, self.lines = n, lines
-        self._spelled = pc.list_element(pc.split_pattern(lines, _EQUALS, max_splits=1), 0)
-        coded = pc.dictionary_encode(pc.utf8_lower(self._spelled))
-        found = coded.dictionary.to_pylist()
-        order = sorted(range(len(found)), key=found.__getitem__)
-        rank = np.empty(len(found), np.int64)
-        rank[order] = np.arange(len(found))
-        self.names: list[str] = [found[place] for place in order]
+        coded = pc.dictionary_encode(pc.list_element(pc.split_pattern(lines, _EQUALS, max_splits=1), 0))
+        self._spellings: list[str] = coded.dictionary.to_pylist()
+        self._spelling = coded.indices.to_numpy()  # of each line
+        self.names: list[str] = sorted({spelling.lower() for spelling in self._spellings})
         self._numbers = {name: number for number, name in enumerate(self.names)}
-        self._name = rank[coded.indices.to_numpy()]  # of each line
-        keys = rows * max(1, len(found)) + self._name[held]
+        number = np.array([self._numbers[spelling.lower()] for spelling in self._spellings], np.int64)
+        self._name = number[self._spelling]  # of each line
+        keys = rows * max(1, len(self.names)) + self._name[held]
         sort = np.argsort(keys) if later is None else np.lexsort((np.arange(len(keys)) >= later, keys))
         if later is not None:
             first = np.ones(len(keys), np.bool_)
@@ -79,15 +78,17 @@ class Columns:
             sort = sort[first]
         self._rows, self._held = rows[sort], held[sort]  # by ad, then by name
         names = self._name[self._held]
-        if len(found) < 1 << 15:  # numpy sorts short numbers by radix, in a fifth of the time
+        if len(self.names) < 1 << 15:  # numpy sorts short numbers by radix, in a fifth of the time
             names = names.astype(np.int16)
         self._by_name = np.argsort(names, kind="stable")
-        self._bounds = np.searchsorted(names[self._by_name], np.arange(len(found) + 1))
+        self._bounds = np.searchsorted(names[self._by_name], np.arange(len(self.names) + 1))
         self._places: dict[str, Places] = {}
         self._known: dict[str, tuple[list[Any], Places]] = {}
         self._nested: dict[int, Mapping[str, Any] | None] = {}
         self._read: dict[int, tuple[int, list[str]]] = {}
         self._worth: dict[tuple[str | int, ...], Any] = {}  # of expressions, by the lines that they read
+        self._timed: set[tuple[str | int, ...]] = set()
+        self.momentary: set[int] = set()  # ads of which something was asked that reads the clock
 
     @classmethod
     def of(cls, texts: pa.Array) -> Columns:
@@ -104,15 +105,38 @@ class Columns:
         held = coded.indices.to_numpy().astype(np.int64)
         return cls(_clean(coded.dictionary), rows[~head], held[~head], len(texts))
 
-    def joined(self, lines: pa.Array, rows: Places, held: Places) -> Columns:
-        """These ads with further lines; what they say themselves counts."""
+    def joined(self, lines: pa.Array, rows: Places, held: Places, spelled: Mapping[str, str]) -> Columns:
+        """These ads with further lines; what they say themselves counts, with names spelled as in `spelled`."""
         return Columns(
-            pa.concat_arrays([self.lines, lines]),
+            pa.concat_arrays([self._respelled(spelled), lines]),
             np.concatenate([self._rows, rows]),
             np.concatenate([self._held, held + len(self.lines)]),
             self.n,
             later=len(self._rows),
         )
+
+    def where(self, chosen: Flags) -> Columns:
+        """Some of these ads."""
+        kept = chosen[self._rows]
+        used, held = np.unique(self._held[kept], return_inverse=True)
+        place = np.cumsum(chosen) - 1
+        return Columns(self.lines.take(pa.array(used)), place[self._rows[kept]], held, int(chosen.sum()))
+
+    def respelled(self, spelled: Mapping[str, str]) -> Columns:
+        """These ads with the names of attributes spelled as in `spelled`, which has them by lower case."""
+        lines = self._respelled(spelled)
+        return self if lines is self.lines else Columns(lines, self._rows, self._held, self.n)
+
+    def _respelled(self, spelled: Mapping[str, str]) -> pa.Array:
+        told = [spelled.get(spelling.lower(), spelling) for spelling in self._spellings]
+        odd = np.array([was != will for was, will in zip(self._spellings, told, strict=True)], np.bool_)
+        if not odd.any():
+            return self.lines
+        mask = odd[self._spelling]
+        values = (line.partition(_EQUALS)[2] for line in self.lines.filter(pa.array(mask)).to_pylist())
+        names = (told[place] for place in self._spelling[mask].tolist())
+        made = [f"{name}{_EQUALS}{value}" for name, value in zip(names, values, strict=True)]
+        return pc.replace_with_mask(self.lines, pa.array(mask), pa.array(made, self.lines.type))
 
     # --- attributes as arrays
 
@@ -197,10 +221,12 @@ class Columns:
 
     def text(self, line: int) -> str:
         """A line: ``Name = value``."""
-        return self._texts[line]
+        told: str = self._texts[line]
+        return told
 
     def _source(self, line: int) -> str:
-        return self._texts[line].partition(_EQUALS)[2]
+        source: str = self._texts[line].partition(_EQUALS)[2]
+        return source
 
     @cached_property
     def _texts(self) -> list[str]:
@@ -265,7 +291,11 @@ class Columns:
         key: tuple[str | int, ...] = (name, *read.values())
         if key not in self._worth:
             text = f"[ {'; '.join(self.text(read[word]) for word in sorted(read))} ]"
-            self._worth[key] = _value(text, name) if MOMENT.search(text) else _value_once(text, name)
+            if MOMENT.search(text):
+                self._timed.add(key)
+            self._worth[key] = _value(text, name) if key in self._timed else _value_once(text, name)
+        if key in self._timed:
+            self.momentary.add(row)
         return self._worth[key]
 
     def _reads(self, line: int) -> tuple[int, list[str]]:
@@ -283,7 +313,7 @@ class Columns:
         kept = ~(private | volatile)
         apart = volatile & ~private
         if apart.any():
-            kept |= apart & self._read_by_own()
+            kept |= apart & self._read_by_own
         rows, held = self._rows[kept], self._held[kept]
         offsets = np.searchsorted(rows, np.arange(self.n + 1))
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), self.lines.take(pa.array(held)))
@@ -296,6 +326,27 @@ class Columns:
         private, volatile = kinds[self._name[self._held]].T
         return private, volatile
 
+    def watched(self) -> frozenset[str]:
+        """The attributes (in lower case) that are volatile, but read by expressions of an ad that has them."""
+        private, volatile = self._kinds()
+        apart = volatile & ~private
+        read = np.unique(self._name[self._held[apart & self._read_by_own]]) if apart.any() else _none()
+        return frozenset(self.names[number] for number in read.tolist())
+
+    def digests(self, watched: frozenset[str]) -> NDArray[np.uint64]:
+        """A number for what each ad says, without what is private, or volatile and not watched."""
+        kinds = (_kind(name) for name in self.names)
+        counted = [
+            not (kind.private or kind.volatile) or name in watched
+            for name, kind in zip(self.names, kinds, strict=True)
+        ]
+        kept = np.array(counted, np.bool_)[self._name[self._held]]
+        lines = pd.util.hash_array(np.array(self._texts, np.object_), categorize=False)
+        found = np.zeros(self.n, np.uint64)
+        np.add.at(found, self._rows[kept], lines[self._held[kept]])
+        return found
+
+    @cached_property
     def _read_by_own(self) -> Flags:
         """Which of the ads' lines their own expressions read."""
         literals = pc.match_substring_regex(self.lines, _LITERAL).to_numpy(zero_copy_only=False)
@@ -316,12 +367,8 @@ class Columns:
 
     def spelled(self) -> dict[str, str]:
         """The names of attributes that aren't private, in lower case, as an ad spells them."""
-        first = np.unique(self._name, return_index=True)[1]
-        return {
-            name: str(self._spelled[place])
-            for name, place in zip(self.names, first.tolist(), strict=True)
-            if not _kind(name).private
-        }
+        told = {spelling.lower(): spelling for spelling in reversed(self._spellings)}  # the first one counts
+        return {name: told[name] for name in self.names if not _kind(name).private}
 
     def aside(self, apart_from: frozenset[str]) -> list[Places]:
         """For each ad the lines that `prints` keeps anyway beside these attributes (in lower case)."""

@@ -7,7 +7,7 @@ from sim.inventory.cycles import cycles_frame, priorities_frame, submitters_fram
 from sim.inventory.devices import Devices, devices_frame, supply
 from sim.inventory.jobs import SLOTLESS, attempts_frame, jobs_frame, located, submitter_of
 from sim.inventory.rows import Framed, together
-from sim.inventory.slots import SlotRows, columns_of, slots_frame
+from sim.inventory.slots import SlotRows, columns_of, is_capacity, moments, slots_frame
 
 __all__ = [
     "SLOTLESS",
@@ -18,8 +18,10 @@ __all__ = [
     "columns_of",
     "cycles_frame",
     "devices_frame",
+    "is_capacity",
     "jobs_frame",
     "located",
+    "moments",
     "priorities_frame",
     "slots_frame",
     "submitter_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,22 +37,27 @@ def slots_frame(ads: Slots, *, seen_at: pd.Timestamp, snapshot: str) -> Framed:
 
 
 class SlotRows:
-    """The rows of slots that are told of a part at a time, of one snapshot or of several."""
+    """The rows of slots that are told of a part at a time, of one snapshot or of several.
 
-    def __init__(self) -> None:
+    shortened : what becomes of the texts of ads
+    """
+
+    def __init__(self, shortened: Callable[[pa.Array], pa.Array] = lambda texts: texts) -> None:
+        self._shortened = shortened
         self._parts: list[dict[str, Any]] = []
         self._texts: list[pa.Array] = []
         self._rejects: Counter[str] = Counter()
 
-    def add(self, ads: Columns, *, seen_at: pd.Timestamp, snapshot: str) -> None:
-        """Add what slot ads tell."""
+    def add(self, ads: Columns, *, seen_at: pd.Timestamp, snapshot: str) -> Flags:
+        """Add what slot ads tell; give those that have a row now."""
         sound, reasons = soundness(ads, is_capacity(ads))
         self._rejects += reasons
         part = {name: values[sound] for name, values in _attributes(ads).items()}
         n = int(sound.sum())
         part |= {"snapshot": np.full(n, snapshot, object), "seen_at": np.full(n, seen_at.asm8)}
         self._parts.append(part)
-        self._texts.append(ads.prints().filter(pa.array(sound)))
+        self._texts.append(self._shortened(ads.prints().filter(pa.array(sound))))
+        return sound
 
     def framed(self) -> Framed:
         """The frame slots, and what was left out."""

@@ -15,7 +15,6 @@ out what is superseded, so that a row is never seen twice and never missing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from sim.classads.keys import is_key, key_of
 from sim.errors import PoolscopeError, StoreError
 from sim.schema import conform
 from sim.store import upkeep
@@ -147,7 +147,7 @@ class Store(Reader):
         def batches() -> Iterator[pa.RecordBatch]:
             for begin in range(0, len(frame), _TEXTS_AT_ONCE):  # never all as Python's strings
                 for text in frame["ad"].iloc[begin : begin + _TEXTS_AT_ONCE].array:
-                    keys.append(_key(text))
+                    keys.append(self._key(text, known))
                     if keys[-1] not in known and keys[-1] not in added:
                         new[keys[-1]] = text
                         added.add(keys[-1])
@@ -165,8 +165,17 @@ class Store(Reader):
             known |= added
         return frame.assign(ad=pd.Series(keys, index=frame.index, dtype="str"))
 
+    def _key(self, text: str, known: set[str]) -> str:
+        """The key of a text; a source that read it before may have given the key alone."""
+        if not is_key(text):
+            return key_of(text)
+        if text not in known:
+            raise StoreError(f"{self.path}: the text of an ad is no longer there; the next round asks for it")
+        return text
+
     def _day_keys(self, day: str) -> set[str]:
-        if self._keys[0] != day:
+        there = (self.path / f"frame={TEXTS}" / f"day={day}").exists()  # a day may be deleted meanwhile
+        if self._keys[0] != day or not there:
 
             def load() -> set[str]:
                 files = [file for file in self.files(TEXTS) if file.parent.name == f"day={day}"]
@@ -234,7 +243,3 @@ def _marks(name: str, frame: pd.DataFrame) -> set[Key]:
     if name == "jobs":
         frame = frame[frame["status"].isin(LEFT)]
     return {_mark(row) for row in frame[_ONCE[name]].itertuples(index=False)}
-
-
-def _key(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

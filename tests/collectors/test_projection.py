@@ -59,7 +59,9 @@ def test_less_asked_same_frames(shared_data: Path, name: str) -> None:
     texts = [str(ad) for ad in read_ads(shared_data / "pool" / name)]
     memory = Memory()
     half = len(texts) // 2
-    memory.learn([columns(*texts[:half]), columns(*texts[half:])], 0.0, frozenset({"hassshd"}))
+    for some in (texts[:half], texts[half:]):
+        memory.add(columns(*some))
+    memory.settle(0.0, frozenset({"hassshd"}))
     less = [projected(text, memory.projection(frozenset())) for text in texts]
     completed, unknown = memory.completed(columns_of(less)[0])
     assert unknown == []
@@ -75,7 +77,8 @@ def test_what_changed_counts_and_what_left_is_gone() -> None:
         " Start = Health > 3; Health = 4; Odd = 7 ]"
     )
     memory = Memory()
-    memory.learn([columns(whole)], 0.0, frozenset())
+    memory.add(columns(whole))
+    memory.settle(0.0, frozenset())
     names = memory.projection(frozenset({"odd"}))
     assert {"Health", "Odd"} <= set(names)
     later, unknown = memory.completed(
@@ -145,7 +148,8 @@ class TestRealPool:
         ads = htcondor2.Collector(pool.address).query(htcondor2.AdType.Startd)
         machines = sorted({str(ad["Machine"]) for ad in ads})
         known = [ad for ad in ads if ad["Machine"] != machines[0]]
-        memory.learn([columns_of(known)[0]], 0.0, frozenset())
+        memory.add(columns_of(known)[0])
+        memory.settle(0.0, frozenset())
         told = columns_of(ads)[0]
         assert len(memory.completed(told)[1]) == len(ads) - len(known)
         questions._completed(told, address, memory)

@@ -63,7 +63,7 @@ def test_further_lines_count_where_an_ad_has_none(ads: list[Ad]) -> None:
     told = columns(ads)
     more = pa.array(['Name = "other"', "Extra = 7"], pa.large_string())
     rows = np.repeat(np.arange(told.n), 2)
-    joined = told.joined(more, rows, np.tile([0, 1], told.n))
+    joined = told.joined(more, rows, np.tile([0, 1], told.n), {})
     assert joined.texts("Name").tolist() == [
         name if said is not None else "other"
         for name, said in zip(told.texts("Name"), told.sources("Name"), strict=True)
