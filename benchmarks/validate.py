@@ -20,7 +20,7 @@ import pandas as pd
 from collectors.recording import load_recording
 from sim.comparison import Measures, measure_waits
 from sim.course import NEAR
-from sim.engine.run import Plan, Recording, Run
+from sim.engine.run import Plan, Run
 from sim.replication import Task, replicate
 from sim.scenario import parse
 from sim.sweep import model_version
@@ -94,7 +94,8 @@ def told(plan: Plan, run: Run) -> Told:
     )
 
 
-def real(folder: Path, record: Recording) -> Told:
+def real(folder: Path) -> Told:
+    record = load_recording(folder)
     jobs = record.jobs
     return Told(
         measure_waits(jobs, label_classes(jobs, class_of(folder))),
@@ -104,13 +105,13 @@ def real(folder: Path, record: Recording) -> Told:
         course(
             record.priorities[~record.priorities["is_group"].astype(bool)],
             "seen_at",
-            record.jobs["submitted_at"].min().timestamp(),
+            plan_of(folder).start,
         ),
     )
 
 
 def course(priorities: pd.DataFrame, column: str, start: float) -> pd.DataFrame:
-    """Real priorities by submitter and time since `start`, which is the first submission [s]."""
+    """Real priorities by submitter and time since `start`, where the simulation begins [s]."""
     after = (priorities[column] - pd.Timestamp(start, unit="s", tz="UTC")).dt.total_seconds()
     told = priorities[["submitter", "real_priority"]].assign(after_s=after)
     return told[told["after_s"] >= 0].dropna().sort_values("after_s")
@@ -170,7 +171,7 @@ def means(found: list[Measures], name: str = "mean_s") -> dict[tuple[str, str], 
 
 
 def judge(name: str, folders: list[Path], seeds: int) -> Scores:
-    truths = [real(folder, load_recording(folder)) for folder in folders]
+    truths = [real(folder) for folder in folders]
     plans = [partial(plan_of, folder) for folder in folders]
     each = -(-seeds // len(folders))
     tasks = [Task(place, 1 + number) for place in range(len(folders)) for number in range(each)]

@@ -61,12 +61,14 @@ class JobQueue:
         self._stale: list[Submitter] = []
         self.counted_s = last_before(last_round_s, policy.schedd_interval, drawn)
         self.woken_s = -FOREVER
+        self._pressed = False  # whether the last submitter ads told of idle jobs
         self._rounds = rounds(
             self._times,
             policy.schedd_interval,
             policy.schedd_min_interval,
             last=self.counted_s,
             phase=phase,
+            heeded=self._heeded,
         )
         self._round = next(self._rounds, NO_ROUND)
         self.due_s = min(self._times[0], self._round.at_s)
@@ -138,9 +140,7 @@ class JobQueue:
             if round_s > now:
                 self.due_s = min(times[place], round_s)
                 return
-            if self._round.reschedule and not any(
-                person.advertised for person in self._accountant.submitters.values()
-            ):
+            if self._round.reschedule and not self._pressed:
                 self.woken_s = round_s
             self._advertise()
             self.counted_s = round_s
@@ -151,9 +151,14 @@ class JobQueue:
             person.advertised = person.n_idle
             person.stale = False
         self._stale.clear()
+        self._pressed = any(person.advertised for person in self._accountant.submitters.values())
         if self._policy.groups:
             for person in self._accountant.submitters.values():
                 person.demand = person.usage + _demand(person)
+
+    def _heeded(self) -> bool:
+        """Whether a submission lets the schedd count its jobs; that of 25.x doesn't where jobs wait already."""
+        return not (self._pressed and self._policy.reschedule_from_rest)
 
     def ask_round(self, now: float) -> None:
         """Count the jobs anew as soon as may be: a submitter has got all that it asked for."""
@@ -167,6 +172,7 @@ class JobQueue:
             asked=now,
             fresh=place > 0 and self._times[place - 1] > self.counted_s,
             phase=self._phase,
+            heeded=self._heeded,
         )
         self._round = next(self._rounds, NO_ROUND)
         self.due_s = min(self._times[place], self._round.at_s)

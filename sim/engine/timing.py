@@ -7,7 +7,7 @@ second plus the fraction at which it last woke up. Seen in the logs of recorded 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from sim.engine.entities import FOREVER
@@ -39,6 +39,7 @@ def rounds(
     asked: float | None = None,
     fresh: bool = False,
     phase: float = 0.0,
+    heeded: Callable[[], bool] = lambda: True,
 ) -> Iterator[Round]:
     """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, about SCHEDD_MIN_INTERVAL apart at least.
 
@@ -49,6 +50,7 @@ def rounds(
     place : of the first submission that is still to come
     asked, fresh : when something else asked for a round, and whether submissions await it, too
     phase : what to add to a time for whole seconds to be whole [s]
+    heeded : whether a submission brings a round about, as things are since the last one
 
     The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
     it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires. The jobs of one
@@ -83,6 +85,8 @@ def rounds(
         if submitted == FOREVER:
             return
         place += 1
+        if not heeded():
+            continue  # the next round counts it
         soonest = -FOREVER if last == -FOREVER else nearest(min_interval_s)
         if submitted >= soonest:
             whole = submitted + COMMIT_S

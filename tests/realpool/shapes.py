@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tests.realpool.chroot import DEFAULT_SUITE
-from tests.realpool.configuration import PoolSpec
+from tests.realpool.configuration import PoolSpec, Submitter
 from tests.realpool.hosts import A100, GTX_480, TITAN_RTX, V100, Host, Simulated
 from tests.realpool.play import HostEvent
 from tests.realpool.workload import Mix, RequirementClass
@@ -76,6 +76,8 @@ def _classes(**jobs: int) -> tuple[RequirementClass, ...]:
         "cpu": ("request_cpus = 1", "request_memory = 2 GB"),
         "cpu_big": ("request_cpus = 4", "request_memory = 24 GB"),
         "licensed": ("request_cpus = 1", "request_memory = 2 GB", "concurrency_limits = license"),
+        "urgent": ("request_gpus = 1", "request_cpus = 1", "request_memory = 4 GB", "priority = 10"),
+        "choosy": ("request_gpus = 1", "request_cpus = 1", "request_memory = 4 GB", "rank = GPUs_Capability"),
     }
     gpus = {"cpu": 0, "cpu_big": 0, "licensed": 0, "pair": 2}
     # a mix counts its jobs over 1200 s
@@ -232,4 +234,76 @@ SLOT_TYPES = Shape(
     Mix(_classes(any=44, cap70=40, cap75=30, cpu=40, cpu_big=16), log_run_s=(4.3, 0.7)),
 )
 
-SHAPES = {shape.name: shape for shape in (SLOW_CYCLE, VERSION_25, PREEMPTION, QUOTAS, SLOT_TYPES)}
+OWNERS = Shape(
+    "owners",
+    "hosts whose RANK prefers carol's jobs and preempts for them, jobs with priorities and ranks, nested groups with autoregroup",
+    PoolSpec(
+        hosts=(
+            *_hosts("l", 2, 24, 128, "Lark", (A100, 3)),
+            *_hosts("p", 3, 12, 64, "Plover", (TITAN_RTX, 3)),
+            *_hosts("q", 2, 16, 64, "Quail", (V100, 2)),
+        ),
+        submitters=(
+            Submitter("alice", "science.physics", 1000),
+            Submitter("bob", "science.chem", 1000),
+            Submitter("carol", "vision", 3000),
+            Submitter("dave", "nice-user", 10_000_000),
+        ),
+        negotiator_interval_s=25,
+        negotiator_cycle_delay_s=10,
+        negotiator_min_interval_s=5,
+        schedd_interval_s=20,
+        update_interval_s=25,
+        classad_lifetime_s=300,
+        priority_halflife_s=600,
+        claim_worklife_s=200,
+        job_lease_s=120,
+        settings=(
+            ("SCHEDD_MIN_INTERVAL", "5"),
+            ("GROUP_NAMES", "science, science.physics, science.chem, vision"),
+            ("GROUP_QUOTA_DYNAMIC_science", "0.6"),
+            ("GROUP_QUOTA_DYNAMIC_science.physics", "0.5"),
+            ("GROUP_QUOTA_DYNAMIC_science.chem", "0.3"),
+            ("GROUP_QUOTA_DYNAMIC_vision", "0.2"),
+            ("GROUP_ACCEPT_SURPLUS", "True"),
+            ("GROUP_AUTOREGROUP", "True"),
+            ("RANK", '10 * regexp("carol", TARGET.AccountingGroup)'),
+            ("MAXJOBRETIREMENTTIME", "20"),
+        ),
+    ),
+    Mix(
+        _classes(any=30, any_wide=24, cap75=24, urgent=20, choosy=24, cpu=30, cpu_big=14),
+        log_run_s=(4.3, 0.7),
+    ),
+)
+
+CROWD = Shape(
+    "crowd",
+    "a queue three times too long of short jobs, claims that are never used twice, no leftovers, slots weighed by memory",
+    PoolSpec(
+        hosts=(
+            *_hosts("e", 4, 8, 48, "Egret", (V100, 2)),
+            *_hosts("i", 3, 16, 64, "Ibis", (TITAN_RTX, 4)),
+            *_hosts("u", 2, 12, 96, "Upland"),
+        ),
+        negotiator_interval_s=20,
+        negotiator_cycle_delay_s=10,
+        negotiator_min_interval_s=5,
+        schedd_interval_s=10,
+        update_interval_s=20,
+        classad_lifetime_s=300,
+        priority_halflife_s=400,
+        claim_worklife_s=0,
+        job_lease_s=120,
+        settings=(
+            ("SCHEDD_MIN_INTERVAL", "5"),
+            ("CLAIM_PARTITIONABLE_LEFTOVERS", "False"),
+            ("SLOT_WEIGHT", "Memory / 1024"),
+        ),
+    ),
+    Mix(_classes(any=90, any_wide=50, cap70=60, cap75=40, cpu=90, cpu_big=30), log_run_s=(3.7, 0.6)),
+)
+
+SHAPES = {
+    shape.name: shape for shape in (SLOW_CYCLE, VERSION_25, PREEMPTION, QUOTAS, SLOT_TYPES, OWNERS, CROWD)
+}

@@ -307,6 +307,21 @@ class TestTimers:
         assert 5 <= first[0] < 8
         assert second - 2 <= other[0] <= second + 1
 
+    @pytest.mark.parametrize(("from_rest", "earliest"), [(False, 12), (True, 105)])
+    def test_where_jobs_wait_already_a_submission_is_not_counted_at_once(
+        self, from_rest: bool, earliest: float
+    ) -> None:
+        """25.x: the schedd's timer comes round first. Jobs of a third user submitted 7 s after the second's, while those
+        waited, were negotiated for 32 s later in both runs of a recorded pool (SCHEDD_INTERVAL 20)."""
+        made = Made(reschedule_from_rest=from_rest, schedd_interval=100, negotiator_interval=10)
+        made.machine("m", slot_text(cpus=4)).machine("n", slot_text(cpus=8))
+        large = Request(cpus=8, gpus=0)
+        for at in (2, 5):
+            made.jobs("a", 1, at=at, run=5000, request=large)
+        made.jobs("b", 1, at=12)
+        (began,) = (at for name, at in starts(made.run(until=300, last_cycle=-15)) if name == "b")
+        assert earliest <= began < earliest + 25
+
     def test_an_eviction_asks_for_no_cycle(self) -> None:
         """Only submissions trigger RESCHEDULE (§7.2)."""
         made = Made(first_cycle=5, schedd_interval=10).machine("g", slot_text(cpus=1), down=100)
