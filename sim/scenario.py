@@ -38,7 +38,7 @@ class GroupSection(Section):
 class PolicySection(Section):
     """What the daemons do and how fast; defaults are HTCondor's own (`param_info.in` of 23.9 and 25.14).
 
-    prio_factors, ceilings : by submitter
+    prio_factors, ceilings, floors : by submitter; the last two in weighted cores
     holds : of jobs that execute too long, the first rule that is true of a job counts; what a job allows itself counts too
     concurrency_limits : by limit, NAME_LIMIT; with a dot at the end, CONCURRENCY_LIMIT_DEFAULT_<name>
     preemption_requirements : a ClassAd expression, the slot's ad MY, the job's TARGET
@@ -61,6 +61,7 @@ class PolicySection(Section):
     prio_factors: dict[str, float] = Field(default_factory=dict)
     fair_share: bool = True
     ceilings: dict[str, float] = Field(default_factory=dict)
+    floors: dict[str, float] = Field(default_factory=dict)
     groups: dict[str, GroupSection] = Field(default_factory=dict)
     group_accept_surplus: bool = False
     group_autoregroup: bool = False

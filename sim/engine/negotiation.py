@@ -201,7 +201,11 @@ class Negotiation:
         observers: list[Submitter],
         probe: Probe | None,
     ) -> Cycle:
-        """Serve accounting groups one after another within their allocations (fact sheet §1.9)."""
+        """Serve accounting groups one after another within their allocations (fact sheet §1.9).
+
+        Where a group regroups, the root is given the whole pool, and the group's submitters come again with the root's, as a
+        negotiator's log says (docs/validation.md).
+        """
         negotiator, schedd, policy, weight = (
             self._negotiator,
             self._schedd,
@@ -215,13 +219,17 @@ class Negotiation:
         quota = quotas(self._groups, weight)
         usage = {name: sum(person.charged for person in people) for name, people in members.items()}
         demand = {name: sum(person.demand for person in people) for name, people in members.items()}
+        again = [person for group in self._groups if group.autoregroup for person in members[group.name]]
         for turn in range(GROUP_ROUNDS):
             given = allocate(self._groups, demand, weight)
+            if any(group.autoregroup for group in self._groups):
+                given[ROOT] = weight
             for name in serving_order(quota, usage):
                 if given[name] <= 0 or (usage[name] >= given[name] and not policy.consider_preemption):
                     continue
+                people = members[name] if name != ROOT else [*members[ROOT], *again]
                 cycle = negotiator.negotiate(
-                    members[name],
+                    people,
                     weight,
                     unix,
                     schedd,
@@ -230,17 +238,13 @@ class Negotiation:
                         max(given[name], quota[name])
                     ),  # whole cores (`hgq_negotiate_with_all_groups`)
                     preemption=preemption,
-                    observers=[person for person in observers if person in members[name]] if not turn else (),
+                    observers=[person for person in observers if person in people] if not turn else (),
                     probe=probe if not turn else None,
                 )
-                schedd.fill()
                 total.add(cycle)
             usage = {name: sum(person.charged for person in people) for name, people in members.items()}
             # a group that couldn't use what it was given asks for no more than it has
             demand = {name: usage[name] if usage[name] < given[name] else demand[name] for name in demand}
             if all(usage[name] >= given[name] for name in given):
                 break
-        again = [person for group in self._groups if group.autoregroup for person in members[group.name]]
-        if again:
-            total.add(negotiator.negotiate([*members[ROOT], *again], weight, unix, schedd, smallest=smallest))
         return total

@@ -119,6 +119,7 @@ class Negotiator:
     one_match_per_slot : a matched partitionable slot leaves the cycle's list
     fair_share : submitters go in order of effective priority, each up to its share; without it in random order, unlimited
     ceilings : most that a submitter may use [weighted cores], by name
+    floors : what a submitter gets before anybody gets more [weighted cores], by name
     ledger : concurrency limits
     """
 
@@ -132,6 +133,7 @@ class Negotiator:
         one_match_per_slot: bool = True,
         fair_share: bool = True,
         ceilings: dict[str, float] | None = None,
+        floors: dict[str, float] | None = None,
         ledger: LimitLedger | None = None,
     ) -> None:
         self.collector = collector
@@ -142,6 +144,7 @@ class Negotiator:
         self.one_match_per_slot = one_match_per_slot
         self.fair_share = fair_share
         self.ceilings = ceilings or {}
+        self.floors = floors or {}
         self.ledger = ledger or LimitLedger({})
         self._preemption: Preemption | None = None
         self._taken: set[int] = set()
@@ -181,6 +184,13 @@ class Negotiator:
         if probe is not None and not waiting:
             for person in order:
                 probe(person, weight, now)
+        for person in order if self.floors and self.fair_share else ():
+            lacking = self.floors.get(person.name, 0.0) - usage.get(person.name, 0.0)
+            if lacking > 0 and person.name in waiting:
+                turn = Turn(person, lacking)
+                if self._turn(turn, wanted[person.name], now, schedd, cycle):
+                    del waiting[person.name]
+                usage[person.name] += turn.used
         while waiting and (collector.count or preemption is not None):
             cycle.spins += 1
             # in the first spin the limit doesn't bind where a startd's RANK prefers the job, and who only runs jobs has a

@@ -123,6 +123,7 @@ class Pool:
             one_match_per_slot=policy.one_match_per_slot,
             fair_share=policy.fair_share,
             ceilings=policy.ceilings,
+            floors=policy.floors,
             ledger=LimitLedger(policy.concurrency_limits, policy.concurrency_limit_default),
         )
         self._negotiation = Negotiation(

@@ -233,7 +233,11 @@ class Plan:
         self.horizon_s = workload.length_s
         told = effective_policy(scenario.policy, record.settings, record.slots)
         self.policy = told.model_copy(
-            update={"prio_factors": _factors(record) | scenario.policy.prio_factors}
+            update={
+                "prio_factors": _last_told(record, "factor", least=0.0) | scenario.policy.prio_factors,
+                "ceilings": _last_told(record, "ceiling_cores") | scenario.policy.ceilings,
+                "floors": _last_told(record, "floor_cores") | scenario.policy.floors,
+            }
         )
         self.job_policy = JobPolicy(
             scenario.workload.checkpoints, scenario.workload.failures, self.policy.holds, at=self.start
@@ -583,14 +587,12 @@ def _slot_id(slot: str) -> float:
     return float(digits or 1)
 
 
-def _factors(record: Recording) -> dict[str, float]:
-    """The priority factors that the negotiator last told."""
+def _last_told(record: Recording, column: str, least: float = -1.0) -> dict[str, float]:
+    """What the negotiator last told of each submitter, where it is more than `least`."""
     people = record.priorities[~record.priorities["is_group"].astype(bool)].sort_values("seen_at")
-    return {
-        str(name): float(factor)
-        for name, factor in people.groupby("submitter")["factor"].last().items()
-        if factor > 0
-    }
+    last = people.drop_duplicates("submitter", keep="last")
+    told = zip(last["submitter"], last[column], strict=True)
+    return {str(name): float(value) for name, value in told if value > least}
 
 
 def _priorities(record: Recording, start: float) -> dict[str, float]:

@@ -70,7 +70,14 @@ def _priority_row(ad: View, seen_at: pd.Timestamp, snapshot: str) -> Row:
         "factor": factor,
         "usage_cores": ad.number("WeightedResourcesUsed"),
         "accumulated_core_s": ad.number("WeightedAccumulatedUsage"),
+        "ceiling_cores": _set(ad.number("Ceiling")),
+        "floor_cores": _set(ad.number("Floor")) or None,
     }
+
+
+def _set(cores: float | None) -> float | None:
+    """A ceiling or a floor that somebody has set: a negative one is none."""
+    return None if cores is None or cores < 0 else cores
 
 
 def submitters_frame(ads: Iterable[Ad], *, seen_at: pd.Timestamp, snapshot: str) -> Framed:

@@ -228,6 +228,9 @@ class TestAgainstTools:
         many = {f"one-of-many-{n}@pool.example": 100.0 + n for n in range(120)}
         for name, factor in many.items():
             pool.tool("condor_userprio", "-setfactor", name, str(factor))
+        bounded = "one-of-many-77@pool.example"
+        pool.tool("condor_userprio", "-setceil", bounded, "7")
+        pool.tool("condor_userprio", "-setfloor", bounded, "3")
         try:
             rows = [
                 line.split() for line in pool.tool("condor_userprio", "-allusers", "-priority").splitlines()
@@ -240,6 +243,8 @@ class TestAgainstTools:
         assert many.items() <= true.items()
         own = people[~people["is_group"]]
         assert dict(zip(own["submitter"], own["factor"], strict=True)) == pytest.approx(true)
+        told = own.set_index("submitter")[["ceiling_cores", "floor_cores"]].dropna()
+        assert told.to_dict("index") == {bounded: {"ceiling_cores": 7.0, "floor_cores": 3.0}}
 
     def test_accounting_ads_say_the_same(self, pool: Pool, daemons: Daemons) -> None:
         """They stand in for a negotiator that can't be asked."""

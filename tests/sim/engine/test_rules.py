@@ -194,6 +194,22 @@ class TestNegotiator:
         pool = made.jobs("a", 6, run=5000).run(until=1000)
         assert len(starts(pool)) == 2
 
+    def test_a_floor_is_served_before_anybody_else(self) -> None:
+        """condor_userprio -setfloor, as a real pool of 23.9.6 did it: twelve cores and 16 jobs of each user in one cycle."""
+        factors = {"alice": 1000.0, "bob": 2000.0, "carol": 4000.0}
+        told: dict[str, object] = {
+            "floors": {"carol": 5.0},
+            "ceilings": {"bob": 3.0},
+            "prio_factors": factors,
+        }
+        made = Made(**SOON, consider_preemption=False, **told)
+        for number in range(12):
+            made.machine(f"m{number}", slot_text(cpus=1))
+        for name in factors:
+            made.jobs(name, 16, run=5000)
+        names = [name for name, _ in starts(made.run(until=30))]
+        assert Counter(names) == {"alice": 6, "carol": 5, "bob": 1}
+
 
 class TestTimers:
     def test_a_submission_too_soon_after_a_round_waits_for_the_next(self) -> None:
