@@ -34,6 +34,7 @@ class JobQueue:
     limited : whether some have ConcurrencyLimits
     due_s : when the next submission or round is, as far as the queue has been brought up to date
     counted_s, woken_s : the last round, and the last in which a schedd at rest asked for a cycle
+    negotiated_s : when a negotiator last called upon the schedd
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class JobQueue:
         self._next = 0
         self._stale: list[Submitter] = []
         self.counted_s = last_before(last_round_s, policy.schedd_interval, drawn)
-        self.woken_s = -FOREVER
+        self.woken_s = self.negotiated_s = -FOREVER
         self._pressed = False  # whether the last submitter ads told of idle jobs
         self._rounds = rounds(
             self._times,
@@ -188,8 +189,12 @@ class JobQueue:
     def requests(self, until_s: float) -> Iterator[float]:
         """When the negotiator will hear that the schedd asks for a cycle [s]."""
         for one in self.rounds_until(until_s):
-            if one.reschedule and one.at_s >= 0:  # what came before the run has had its cycle
+            if self.asks(one) and one.at_s >= 0:  # what came before the run has had its cycle
                 yield one.at_s + self._policy.reschedule_delay
+
+    def asks(self, one: Round) -> bool:
+        """Whether a round asks for a cycle: not if a negotiator has called since the last submission that it counts."""
+        return one.reschedule and self._times[one.counted - 1] > self.negotiated_s
 
 
 def _order(job: Job) -> tuple[float, int, int]:

@@ -104,7 +104,7 @@ class Negotiation:
                 # what a submission finds in the queue isn't known before it comes
                 yield env.timeout(max(0.0, one.at_s - env.now))
                 self._queue.catch_up(env.now)
-                if one.reschedule and self._queue.woken_s >= one.at_s:
+                if self._queue.asks(one) and self._queue.woken_s >= one.at_s:
                     heard_s = one.at_s + policy.reschedule_delay
                     yield env.timeout(max(0.0, self._next_cycle(started, [heard_s]) - env.now))
                     return
@@ -157,6 +157,8 @@ class Negotiation:
         self._ghosts.hear(now)
         if not waiting and not self._ghosts.waiting:
             return
+        if waiting:
+            queue.negotiated_s = now
         idle = sum(person.n_idle for person in people.values())
         cycle = self._serve(now)
         cycle.idle = idle
