@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.validate import Told, error, means, plan_of, real, told
-from collectors.recording import load_recording
 from sim.engine.accountant import Accountant
 from sim.engine.entities import Queue, State, Submitter
+from sim.engine.job_queue import JobQueue
 from sim.engine.negotiator import Negotiator, Turn
 from sim.engine.run import Plan, Recording, Run
 from sim.engine.slots import SlotTable
 from sim.engine.startd import Startds
+from sim.engine.timing import Round
 from sim.replication import Task, replicate
 from sim.sweep import model_version
 
@@ -121,6 +122,13 @@ def claims_only(update: Callable[..., object]) -> Callable[..., object]:
     return without
 
 
+def always_asks(_: Callable[..., object]) -> Callable[..., object]:
+    def asks(self: JobQueue, one: Round) -> bool:
+        return one.reschedule
+
+    return asks
+
+
 def at_once(_: Callable[..., object]) -> Callable[..., object]:
     """The ads are always as new as the slots."""
 
@@ -183,6 +191,11 @@ RULES: tuple[Rule, ...] = (
         "delays from match and end to start",
         told_policy(match_to_start=0.0, match_to_start_tail=0.0, reuse_to_start=0.0, reuse_slow_extra=0.0),
     ),
+    Rule(
+        "a call of the negotiator answers what submissions asked for", replaced(JobQueue, "asks", always_asks)
+    ),
+    Rule("shadows and startds wake the schedd, too", told_policy(schedd_wakes_per_job=0.0)),
+    Rule("25.x: a submission counts where no job waits", told_policy(reschedule_from_rest=False)),
     Rule("RESCHEDULE reaches the negotiator after a moment", told_policy(reschedule_delay=0.0)),
     Rule("a pie slice less than the smallest slot ends the turn", replaced(Startds, "smallest", nothing)),
     Rule("accounting groups", told_policy(groups={})),
@@ -222,7 +235,7 @@ def score(found: list[Told], truths: list[Told]) -> tuple[float, float]:
 
 def worths(folders: list[Path], seeds: int) -> list[tuple[float, float]]:
     """Scores of a pool, and the deviation of its all-jobs mean: with all rules, then without each."""
-    truths = [real(folder, load_recording(folder)) for folder in folders]
+    truths = [real(folder) for folder in folders]
     plans = [partial(plan_of, folder) for folder in folders]
     each = -(-seeds // len(folders))
     tasks = [Task(place, 1 + number) for place in range(len(folders)) for number in range(each)]

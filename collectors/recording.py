@@ -73,6 +73,7 @@ def load_recording(folder: Path) -> Recording:
         lifetimes=_lifetimes(folder, _update_interval(settings)),
         cycles=sorted(_cycles(folder)),
         rounds=sorted(_rounds(folder)),
+        unheard=_unheard(folder),
         origins=_origins(folder),
     )
 
@@ -273,6 +274,26 @@ def _rounds(folder: Path) -> set[float]:
         for ad in record.get("ads", [])
         if ad.get("MyType") == "Scheduler" and isinstance(ad.get("MyCurrentTime"), int | float)
     }
+
+
+def _unheard(folder: Path) -> list[tuple[float, float]]:
+    """When the collector had no ad of the negotiator, from half-way between two looks until the next ad came [s, Unix].
+
+    A schedd that finds no negotiator can't send RESCHEDULE. It happens where an ad's lifetime is shorter than the time
+    between two updates (real-pool facts §7.9).
+    """
+    path = _found(folder, "other_ads.jsonl")
+    found: list[tuple[float, float]] = []
+    last, gone = float("-inf"), None
+    for record in _json_lines(path) if path else ():
+        heard = [ad.get("LastHeardFrom") for ad in record.get("ads", []) if ad.get("MyType") == "Negotiator"]
+        if not heard:
+            gone = (last + record["t"]) / 2 if gone is None else gone
+        elif gone is not None:
+            found.append((gone, heard[0] if isinstance(heard[0], int | float) else record["t"]))
+            gone = None
+        last = record["t"]
+    return found if gone is None else [*found, (gone, float("inf"))]
 
 
 def _settings(folder: Path) -> pd.DataFrame:

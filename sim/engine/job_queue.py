@@ -7,13 +7,13 @@ they are taken in, in order and with their own times, whenever somebody looks.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, tee
 
 from sim.classads.matching import Autocluster
 from sim.engine.accountant import Accountant
 from sim.engine.entities import FOREVER, Job, Submitter
-from sim.engine.timing import Round, last_before, rounds
+from sim.engine.timing import Round, WakeUps, last_before, rounds
 from sim.scenario import PolicySection
 
 NO_ROUND = Round(FOREVER, reschedule=False, counted=sys.maxsize)
@@ -28,7 +28,8 @@ class JobQueue:
     accountant : knows the submitters; they will stand in the order of their first jobs
     phase : what to add to a time for whole seconds to be whole [s]
     last_round_s : when the schedd last counted its jobs before the run, if that is known [s]
-    drawn : a number in [0, 1) for what isn't known of that time
+    unheard_s : when it finds no negotiator to ask for a cycle [s]
+    uniform : draws numbers in [0, 1) for what isn't known of that time, and for what wakes the schedd
 
     jobs : in the schedd's order, each in its place
     limited : whether some have ConcurrencyLimits
@@ -46,13 +47,15 @@ class JobQueue:
         policy: PolicySection,
         phase: float,
         last_round_s: float | None,
-        drawn: float,
+        unheard_s: Sequence[tuple[float, float]] = (),
+        uniform: Callable[[], float],
     ) -> None:
         self._accountant = accountant
         self._policy = policy
         self._phase = phase
         arrivals = [self._known(job, name) for job, name in jobs]
         self.jobs = [*arrivals, *(self._known(job, name) for job, name in running)]
+        self._unheard = unheard_s
         self.limited = False
         self._put_in_order()
         arrivals.sort(key=_submitted)
@@ -60,7 +63,8 @@ class JobQueue:
         self._times = [*(job.submitted_s for job in arrivals), FOREVER]
         self._next = 0
         self._stale: list[Submitter] = []
-        self.counted_s = last_before(last_round_s, policy.schedd_interval, drawn)
+        self.counted_s = last_before(last_round_s, policy.schedd_interval, uniform())
+        self._wakes = WakeUps(policy.schedd_wakes_per_job * self._pace(), uniform)
         self.woken_s = self.negotiated_s = -FOREVER
         self._pressed = False  # whether the last submitter ads told of idle jobs
         self._rounds = rounds(
@@ -70,9 +74,18 @@ class JobQueue:
             last=self.counted_s,
             phase=phase,
             heeded=self._heeded,
+            wakes=self._wakes,
         )
         self._round = next(self._rounds, NO_ROUND)
         self.due_s = min(self._times[0], self._round.at_s)
+
+    def _pace(self) -> float:
+        """How many jobs come a second while they come and the last one runs."""
+        if not self._arrivals:
+            return 0.0
+        first, last = self._arrivals[0], self._arrivals[-1]
+        mean_run_s = sum(job.run_s for job in self._arrivals) / len(self._arrivals)
+        return len(self._arrivals) / max(1.0, last.submitted_s - first.submitted_s + mean_run_s)
 
     def _known(self, job: Job, name: str) -> Job:
         """A job that knows its submitter's queue."""
@@ -174,6 +187,7 @@ class JobQueue:
             fresh=place > 0 and self._times[place - 1] > self.counted_s,
             phase=self._phase,
             heeded=self._heeded,
+            wakes=self._wakes,
         )
         self._round = next(self._rounds, NO_ROUND)
         self.due_s = min(self._times[place], self._round.at_s)
@@ -194,7 +208,9 @@ class JobQueue:
 
     def asks(self, one: Round) -> bool:
         """Whether a round asks for a cycle: not if a negotiator has called since the last submission that it counts."""
-        return one.reschedule and self._times[one.counted - 1] > self.negotiated_s
+        if not one.reschedule or self._times[one.counted - 1] <= self.negotiated_s:
+            return False
+        return not any(begin <= one.at_s < end for begin, end in self._unheard)
 
 
 def _order(job: Job) -> tuple[float, int, int]:

@@ -184,13 +184,7 @@ class Negotiator:
         if probe is not None and not waiting:
             for person in order:
                 probe(person, weight, now)
-        for person in order if self.floors and self.fair_share else ():
-            lacking = self.floors.get(person.name, 0.0) - usage.get(person.name, 0.0)
-            if lacking > 0 and person.name in waiting:
-                turn = Turn(person, lacking)
-                if self._turn(turn, wanted[person.name], now, schedd, cycle):
-                    del waiting[person.name]
-                usage[person.name] += turn.used
+        self._serve_floors(order, usage, waiting, wanted, now, schedd, cycle)
         while waiting and (collector.count or preemption is not None):
             cycle.spins += 1
             # in the first spin the limit doesn't bind where a startd's RANK prefers the job, and who only runs jobs has a
@@ -221,6 +215,25 @@ class Negotiator:
             if (collector.count, len(waiting), len(self._taken)) == before:
                 break
         return cycle
+
+    def _serve_floors(
+        self,
+        order: list[Submitter],
+        usage: dict[str, float],
+        waiting: dict[str, Submitter],
+        wanted: dict[str, dict[int, int]],
+        now: float,
+        schedd: AccessPoint,
+        cycle: Cycle,
+    ) -> None:
+        """Serve those who have less than their floor before all others, up to it (`condor_userprio -setfloor`)."""
+        for person in order if self.floors and self.fair_share else ():
+            lacking = self.floors.get(person.name, 0.0) - usage.get(person.name, FOREVER)
+            if lacking > 0 and person.name in waiting:
+                turn = Turn(person, lacking)
+                if self._turn(turn, wanted[person.name], now, schedd, cycle):
+                    del waiting[person.name]
+                usage[person.name] += turn.used
 
     def _limits(
         self, present: list[Submitter], usage: dict[str, float], weight: float, quota: float

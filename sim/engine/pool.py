@@ -49,6 +49,7 @@ class Pool:
     speeds : how many times as fast as on a device of speed 1 a job runs [1], by device model; 1 for those not named
     last_cycle_s : when the last negotiation cycle before the run began; drawn where nothing is known
     last_round_s : when the schedd last counted its jobs before the run; drawn where nothing is known
+    unheard_s : when schedds find no negotiator that they could ask for a cycle
     priorities_at : moments at which priorities are noted, as the last cycle left them, ascending
 
     not_placed : how many of the running jobs found no room where they were said to run; they are left out
@@ -71,6 +72,7 @@ class Pool:
         speeds: Mapping[str, float] | None = None,
         last_cycle_s: float | None = None,
         last_round_s: float | None = None,
+        unheard_s: Sequence[tuple[float, float]] = (),
         priorities_at: Sequence[float] = (),
     ) -> None:
         self.env = simpy.Environment()
@@ -86,7 +88,8 @@ class Pool:
                 policy=policy,
                 phase=start_unix % 1,
                 last_round_s=last_round_s,
-                drawn=streams.phase.uniform(),
+                unheard_s=unheard_s,
+                uniform=streams.schedd.uniform,
             )
         self._timers = Timers(self.env, self._queue.catch_up)
         table = SlotTable(matcher)

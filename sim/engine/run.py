@@ -63,6 +63,7 @@ class Recording:
     lifetimes : of startds by name, where they are known better than from snapshots
     cycles : starts of negotiation cycles, as far as the negotiator told of them [s, Unix]
     rounds : when the schedd counted its jobs, as far as its ads tell [s, Unix]
+    unheard : when the collector knew no negotiator, so that schedds could send it no RESCHEDULE [s, Unix]
     origins : how many attempts began with a match, a leftover, a reused claim, as far as logs tell
     """
 
@@ -78,6 +79,7 @@ class Recording:
     lifetimes: Mapping[str, Sequence[Lifetime]] = field(default_factory=dict)
     cycles: Sequence[float] = ()
     rounds: Sequence[float] = ()
+    unheard: Sequence[tuple[float, float]] = ()
     origins: Mapping[str, int] = field(default_factory=dict)
 
     def last_round(self, before: float) -> float | None:
@@ -311,6 +313,7 @@ class Plan:
             priorities=_priorities(record, start),
             last_cycle_s=None if cycle_at is None else cycle_at - start,
             last_round_s=None if round_at is None else round_at - start,
+            unheard_s=[(begin - start, end - start) for begin, end in record.unheard],
             priorities_at=sorted(
                 moment - start for moment in _seconds(record.priorities["seen_at"]) if moment >= start
             ),

@@ -32,11 +32,15 @@ class Draws:
 
 
 class Streams:
-    """The streams of a seed: ties between slots, delays, the phase of the cycle, losses, arrivals of supply, probes."""
+    """The streams of a seed: ties between slots, delays, the phase of the cycle, losses, arrivals of supply, probes, the schedd's
+    timer.
+    """
 
     def __init__(self, seed: int) -> None:
-        children = np.random.SeedSequence(seed).spawn(6)
-        self.ties, self.delays, self.phase, self.losses, self.supply, self.probes = map(Draws, children)
+        children = np.random.SeedSequence(seed).spawn(7)
+        self.ties, self.delays, self.phase, self.losses, self.supply, self.probes, self.schedd = map(
+            Draws, children
+        )
 
     @classmethod
     def of(cls, seed: int) -> Streams:

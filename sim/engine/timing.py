@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sim.engine.entities import FOREVER
 
+_SECONDS = 1 << 12  # so many are drawn
 COMMIT_S = 0.01
 """How far apart the submissions of one transaction may be logged [s]: up to 1 ms in recorded pools, and the cycle that the
 transaction asks for began 4-22 ms after it (docs/validation.md)."""
@@ -29,6 +30,34 @@ class Round(NamedTuple):
     counted: int
 
 
+class WakeUps:
+    """What else wakes a daemon than its timers and the submissions that are known: shadows, startds, tools.
+
+    Parameters
+    ----------
+    rate : wake-ups a second
+    uniform : draws numbers in [0, 1)
+
+    A timer that is due at a second fires at the first wake-up from then on, at the latest when the daemon looks by itself: a
+    whole number of seconds after the last wake-up before. The second alone decides what is drawn, so that it makes no
+    difference how often somebody looks ahead.
+    """
+
+    def __init__(self, rate: float, uniform: Callable[[], float]) -> None:
+        self._waits = [-math.log(1.0 - uniform()) / rate for _ in range(_SECONDS)] if rate > 0 else []
+
+    def fraction(self, second: float, last: float, fraction: float) -> float:
+        """How long after a second a timer fires, if the last known wake-up before it was at `last`, `fraction` into its second [s]."""
+        if not self._waits:
+            return fraction
+        place = math.floor(second) % _SECONDS
+        since, until = self._waits[place], self._waits[place - _SECONDS // 2]
+        return min(until, -since % 1 if since < second - last else fraction)
+
+
+NEVER_ELSE = WakeUps(0.0, lambda: 0.0)
+
+
 def rounds(
     submissions: Sequence[float],
     interval_s: float,
@@ -40,6 +69,7 @@ def rounds(
     fresh: bool = False,
     phase: float = 0.0,
     heeded: Callable[[], bool] = lambda: True,
+    wakes: WakeUps = NEVER_ELSE,
 ) -> Iterator[Round]:
     """The rounds of a schedd: every SCHEDD_INTERVAL, and upon a submission, about SCHEDD_MIN_INTERVAL apart at least.
 
@@ -51,6 +81,7 @@ def rounds(
     asked, fresh : when something else asked for a round, and whether submissions await it, too
     phase : what to add to a time for whole seconds to be whole [s]
     heeded : whether a submission brings a round about, as things are since the last one
+    wakes : what wakes the schedd beside submissions
 
     The next round is due at the whole second nearest to the last one plus the interval; a submission from then on finds
     it at once, an earlier one moves the timer, and with it the fraction of a second at which it fires. The jobs of one
@@ -68,7 +99,7 @@ def rounds(
         return math.floor(last + phase + interval + 0.5) - phase
 
     def fires(second: float, woken: float) -> float:
-        return second + (woken + phase) % 1
+        return second + wakes.fraction(second + phase, woken + phase, (woken + phase) % 1)
 
     timer = FOREVER if last == -FOREVER else nearest(interval_s)
     due = FOREVER if last == -FOREVER else fires(timer, last)

@@ -1,6 +1,8 @@
 """A folder of a pool's own artefacts: what the reader makes of folders unlike the recorded ones."""
 
 import json
+import lzma
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,17 @@ def test_a_log_that_begins_late(folder: Path) -> None:
     (folder / "EventLog").write_text("\n".join(held[2:]))
     jobs = load_recording(folder).jobs
     assert jobs["first_started_at"].notna().all()
+
+
+def test_when_no_negotiator_was_to_be_found(shared_data: Path) -> None:
+    """The schedd logged each RESCHEDULE that it could not send: in these times, to the seconds between two looks at the ads."""
+    for run in (1, 2, 3):
+        folder = shared_data / "pool" / f"recording-w1-r{run}"
+        spans = load_recording(folder).unheard
+        assert len(spans) == 4
+        with lzma.open(folder / "logs" / "SchedLog.xz", "rt", errors="replace") as lines:
+            told = [line[:21] for line in lines if "Failed to send RESCHEDULE" in line]
+        failed = [datetime.strptime(f"{when}+0000", "%m/%d/%y %H:%M:%S.%f%z").timestamp() for when in told]
+        assert len(failed) > 40
+        assert all(any(begin - 10 < at < end + 1 for begin, end in spans) for at in failed)
+        assert all(any(begin < at < end for at in failed) for begin, end in spans[:3])

@@ -25,6 +25,7 @@ QUICK = PolicySection(
     cycle_overhead=0,
     update_delay_low=1,
     update_delay_high=2,
+    schedd_wakes_per_job=0,
 )
 """HTCondor's defaults with delays that don't vary."""
 
@@ -118,6 +119,7 @@ class Made:
         *,
         last_cycle: float | None = None,
         last_round: float | None = None,
+        unheard: Sequence[tuple[float, float]] = (),
     ) -> Pool:
         """Run it and hand back the pool with its records."""
         matcher = Matcher(
@@ -154,6 +156,7 @@ class Made:
             ghosts=ghosts,
             last_cycle_s=last_cycle,
             last_round_s=last_round,
+            unheard_s=unheard,
         )
         pool.run(until)
         return pool

@@ -6,6 +6,7 @@ Sources: fact sheet (htcondor-semantics) and the log findings of recorded pools 
 import itertools
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from sim.classads.request import Request
@@ -13,7 +14,7 @@ from sim.engine.concurrency import LimitLedger
 from sim.engine.groups import Group, allocate, group_of, quotas
 from sim.engine.negotiator import Cycle
 from sim.engine.pool import Pool
-from sim.engine.timing import next_cycle, rounds
+from sim.engine.timing import WakeUps, next_cycle, rounds
 from sim.scenario import GroupSection, PolicySection
 from tests.sim.engine.made import Made, attempts, slot_text
 
@@ -288,13 +289,14 @@ class TestTimers:
         made.jobs("a", 1, at=70.25, run=5000).jobs("a", 1, at=70.251, run=5000)
         assert [began for _, began in starts(made.run(until=200, last_cycle=-40))] == [71.251, 71.251]
 
-    @pytest.mark.parametrize(("delay", "third"), [(0.013, 91.653), (0.0, 110.64 + 1)])
+    @pytest.mark.parametrize(("delay", "third"), [(0.013, 91.653), (0.0, 150.64 + 1)])
     def test_the_schedds_timer_comes_before_the_cycle_of_the_same_second(
         self, delay: float, third: float
     ) -> None:
         """Both keep the fraction of what woke them, and RESCHEDULE wakes the negotiator some milliseconds after the schedd.
 
-        The round at 90.645 s counts c, and the cycle at 90.653 s hears of it; without the delay it comes at 90.640 s.
+        The round at 90.645 s counts c, and the cycle at 90.653 s hears of it; without the delay it comes at 90.640 s, and the
+        next one an interval later, because the negotiator called after c had come.
         """
         made = Made(schedd_min_interval=4, reschedule_delay=delay)
         for number, (name, at) in enumerate((("a", 70.64), ("b", 85.64), ("c", 88.645))):
@@ -337,6 +339,44 @@ class TestTimers:
         made.jobs("b", 1, at=12)
         (began,) = (at for name, at in starts(made.run(until=300, last_cycle=-15)) if name == "b")
         assert earliest <= began < earliest + 25
+
+    @pytest.mark.parametrize(("second_at", "began"), [(1.5, 63), (2.6, 23)])
+    def test_the_negotiators_call_answers_what_was_asked(self, second_at: float, began: float) -> None:
+        """A round that a submission awaited asks for no cycle if the negotiator called in between.
+
+        In recording-w1 the schedd, which failed to send its RESCHEDULE then and logged that, tried so 15 times between 157 and
+        274 s: not after the jobs of 194 and 263 s, which a cycle followed before the round that counted them.
+        """
+        made = Made().machine("m", slot_text(cpus=1)).machine("n", slot_text(cpus=1))
+        made.jobs("a", 1, at=1, run=5000).jobs("b", 1, at=second_at, run=5000)
+        found = dict(starts(made.run(until=200, last_cycle=-18)))
+        assert found["a"] == pytest.approx(3, abs=1)
+        assert found["b"] == pytest.approx(began, abs=1.1)
+
+    def test_a_negotiator_that_nobody_finds_is_not_asked(self) -> None:
+        """Its ad has expired in the collector: cycles come once an interval (real-pool facts §7.9)."""
+        made = Made(negotiator_interval=60).machine("m", slot_text(cpus=1)).jobs("a", 1, at=30, run=5)
+        (heard,) = starts(made.run(until=200, last_cycle=-10))
+        (unheard,) = starts(made.run(until=200, last_cycle=-10, unheard=[(0, 40)]))
+        assert heard[1] == pytest.approx(31, abs=1)
+        assert unheard[1] == pytest.approx(51, abs=1)
+
+    def test_what_else_wakes_the_schedd(self) -> None:
+        """A timer fires at the first wake-up after its second, else a whole second after the last one before it."""
+        random = np.random.default_rng(1)
+        late = {}
+        for rate in (0.01, 1.0, 100.0):
+            wakes = WakeUps(rate, random.random)
+            told = [wakes.fraction(second, second - 5.0, 0.75) for second in range(4096)]
+            assert told == [wakes.fraction(second, second - 5.0, 0.75) for second in range(4096)]
+            assert all(0 <= one <= 1 for one in told)
+            late[rate] = np.mean(told)
+        # seldom: the known fraction; often: at once; in between min(until, -since mod 1) of two exponential times
+        since, until = random.exponential(1.0, (2, 100_000))
+        between = np.minimum(until, np.where(since < 5, -since % 1, 0.75)).mean()
+        assert late[0.01] == pytest.approx(0.74, abs=0.02)
+        assert late[1.0] == pytest.approx(between, abs=0.02)
+        assert late[100.0] == pytest.approx(0.01, abs=0.002)
 
     def test_an_eviction_asks_for_no_cycle(self) -> None:
         """Only submissions trigger RESCHEDULE (§7.2)."""
@@ -591,6 +631,16 @@ class TestGroups:
         for number in range(8):
             made.machine(f"m{number}", slot_text(cpus=1))
         assert len(attempts(made.jobs("chem.bob@p", 8, run=5000).run(until=1000))) == 8
+
+    def test_autoregroup_gives_the_root_the_whole_pool(self) -> None:
+        """A negotiator's log: "autoregroup mode: allocating 116 to group <none>", and seven machines were matched for the seven
+        jobs of a user in no group, whose demand of 28 cores two machines or three would have met."""
+        groups = {"vision": GroupSection(quota=0.2, dynamic=True, accept_surplus=True, autoregroup=True)}
+        made = Made(**SOON, groups=groups, consider_preemption=False, first_cycle=10)
+        for place, cpus in enumerate((24, 24, 12, 12, 12, 16, 16)):
+            made.machine(f"m{place}", slot_text(cpus=cpus, memory=1000 * cpus))
+        pool = made.jobs("bob@p", 7, run=5000, request=Request(cpus=4, gpus=0, memory_mib=128)).run(until=30)
+        assert pool.recorder.cycles[0][1].matched == 7
 
     def test_quotas_go_before_priorities(self) -> None:
         """A group with a quota gets it although a better user waits (fact sheet §1.9)."""
