@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tests.realpool.chroot import DEFAULT_SUITE
-from tests.realpool.configuration import PoolSpec, Submitter
+from tests.realpool.configuration import PoolSpec
 from tests.realpool.hosts import A100, GTX_480, TITAN_RTX, V100, Host, Simulated
 from tests.realpool.play import HostEvent
 from tests.realpool.workload import Mix, RequirementClass
@@ -236,18 +236,12 @@ SLOT_TYPES = Shape(
 
 OWNERS = Shape(
     "owners",
-    "hosts whose RANK prefers carol's jobs and preempts for them, jobs with priorities and ranks, nested groups with autoregroup",
+    "hosts whose RANK prefers carol's jobs, jobs with priorities and ranks, autoregroup, nested groups beside users of none",
     PoolSpec(
         hosts=(
             *_hosts("l", 2, 24, 128, "Lark", (A100, 3)),
             *_hosts("p", 3, 12, 64, "Plover", (TITAN_RTX, 3)),
             *_hosts("q", 2, 16, 64, "Quail", (V100, 2)),
-        ),
-        submitters=(
-            Submitter("alice", "science.physics", 1000),
-            Submitter("bob", "science.chem", 1000),
-            Submitter("carol", "vision", 3000),
-            Submitter("dave", "nice-user", 10_000_000),
         ),
         negotiator_interval_s=25,
         negotiator_cycle_delay_s=10,
