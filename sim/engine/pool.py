@@ -135,7 +135,7 @@ class Pool:
             self._queue,
             self._schedd,
             self._startds,
-            PreemptionPolicy(self._startds, policy, start_unix=start_unix),
+            PreemptionPolicy(self._startds, policy, start_unix=start_unix, uniform=streams.phase.uniform),
             self._ghosts,
             self.recorder.cycle_log,
             policy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from sim.classads.matching import Autocluster
@@ -18,28 +19,43 @@ class PreemptionPolicy:
     Parameters
     ----------
     start_unix : when the run begins [s, Unix]
+    uniform : draws numbers in [0, 1): when within UPDATE_INTERVAL a startd sends its ads
     """
 
-    def __init__(self, startds: Startds, policy: PolicySection, *, start_unix: float) -> None:
+    def __init__(
+        self, startds: Startds, policy: PolicySection, *, start_unix: float, uniform: Callable[[], float]
+    ) -> None:
         self._startds = startds
         self._policy = policy
         self._start_unix = start_unix
+        self._uniform = uniform
+        self._phases: dict[str, float] = {}
 
     def ripe(self, now: float) -> Preemption | None:
         """The claimed slots whose retirement time is over; None if there are none, or none may be taken."""
         if not self._startds.preempts:
             return None
-        retirement = self._policy.max_job_retirement
         ripe = [
             claim
             for machine in self._startds.machines.values()
             if machine.alive and not machine.draining and machine.retire_s > now
             for claim in machine.claims.values()
-            if claim.job is not None and claim.heir is None and now - claim.began_s >= retirement
+            if claim.job is not None and claim.heir is None and self._told(claim, now)
         ]
         if not ripe:
             return None
         return Preemption(ripe, partial(self._allowed, now), partial(self._order, now))
+
+    def _told(self, claim: Claim, now: float) -> bool:
+        """Whether the slot's ad says that the retirement time is over: the last one since the job began, which may be old."""
+        retirement, interval = self._policy.max_job_retirement, self._policy.update_interval
+        if retirement <= 0 or now - claim.began_s < retirement:
+            return retirement <= 0
+        name = claim.machine.name
+        if name not in self._phases:
+            self._phases[name] = self._uniform() * interval
+        sent_s = now - (now - self._phases[name]) % interval
+        return sent_s - claim.began_s >= retirement
 
     def _allowed(self, now: float, claim: Claim, person: Submitter, cluster: Autocluster) -> bool:
         """PREEMPTION_REQUIREMENTS, with what the negotiator adds to both ads."""

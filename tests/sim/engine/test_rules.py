@@ -689,6 +689,21 @@ class TestPreemption:
         assert rows[0][4] == "evicted"
         assert (rows[0][2] or 0) > 1011
 
+    def test_the_retirement_time_counts_as_the_slots_ad_told_it(self) -> None:
+        """Between two updates an ad's RetirementTimeRemaining stays: in a recorded pool one slot of five whose jobs had run for 35
+        of 30 s was preempted in a cycle, the others in the next, 15 s later (UPDATE_INTERVAL 15)."""
+        late = []
+        for seed in range(40):
+            made = self.base(
+                preemption_requirements=self.BETTER, max_job_retirement=30, update_interval=100, negotiator_interval=5,
+                negotiator_cycle_delay=0, cycle_overhead=0.0,
+            )  # fmt: skip
+            rows = attempts(made.run(until=400, seed=seed))
+            late.append((rows[0][2] or 0) - rows[0][1])
+        # good comes 90 s after bad began; since that was 30 s old its ad has been sent anew in 60 of 100 runs
+        assert sum(one < 100 for one in late) == pytest.approx(24, abs=8)
+        assert max(late) == pytest.approx(130, abs=8)
+
     def test_a_preempting_job_that_is_removed_before_it_starts_never_starts(self) -> None:
         """Its match has taken the slot from the other job all the same."""
         made = Made(first_cycle=10, prio_factors={"good": 1.0, "bad": 1e6}, claim_leftovers=False, **SOON)
