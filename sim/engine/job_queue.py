@@ -165,14 +165,15 @@ class JobQueue:
             person.advertised = person.n_idle
             person.stale = False
         self._stale.clear()
-        self._pressed = any(person.advertised for person in self._accountant.submitters.values())
+        if self._policy.reschedule_from_rest:
+            self._pressed = any(person.advertised for person in self._accountant.submitters.values())
         if self._policy.groups:
             for person in self._accountant.submitters.values():
                 person.demand = person.usage + _demand(person)
 
     def _heeded(self) -> bool:
         """Whether a submission lets the schedd count its jobs; that of 25.x doesn't where jobs wait already."""
-        return not (self._pressed and self._policy.reschedule_from_rest)
+        return not self._pressed
 
     def ask_round(self, now: float) -> None:
         """Count the jobs anew as soon as may be: a submitter has got all that it asked for."""

@@ -1,6 +1,6 @@
 """A recorded run as a folder of a pool's own artefacts, which `poolscope replay` reads.
 
-`startd_ads.jsonl`, `priorities.jsonl` (snapshots), `history.json`, `epochs.json`, `queue_left.json`, `logs/`, `config/`,
+`startd_ads.jsonl`, `priorities.jsonl`, `other_ads.jsonl` (snapshots), `history.json`, `epochs.json`, `queue_left.json`, `logs/`, `config/`,
 `workload.csv` (what was asked), `submitted.csv`, `glidein_events.jsonl` (what was really done, when), `meta.json`; what
 is large is packed by xz.
 """
@@ -24,17 +24,19 @@ from tests.realpool.shapes import Shape
 from tests.realpool.workload import Burst, workload
 
 SNAPSHOT_EVERY_S = 15
+_TOLD = 'stringListMember(MyType, "Accounting,Scheduler,Negotiator")'
 FIRST_AD_S = 5.0
 """From the start of a host's master to its first ad in the collector [s]."""
 
 
 @dataclass(slots=True)
 class Watcher:
-    """Snapshots of slot ads and priorities at a fixed pace, in a thread of its own."""
+    """Snapshots of slot ads, priorities and the ads of schedd and negotiator at a fixed pace, in a thread of its own."""
 
     pool: Pool
     slots: list[dict[str, Any]] = field(default_factory=list)
     priorities: list[dict[str, Any]] = field(default_factory=list)
+    others: list[dict[str, Any]] = field(default_factory=list)
     _ended: Event = field(default_factory=Event)
     _thread: Thread | None = None
 
@@ -60,9 +62,11 @@ class Watcher:
 
     def _look(self) -> None:
         moment = {"t": round(time.time(), 3), "loadavg": round(os.getloadavg()[0], 2)}
-        people = self.pool.ads("condor_status", "-any", "-constraint", 'MyType == "Accounting"')
+        told = self.pool.ads("condor_status", "-any", "-constraint", _TOLD)
+        people = [ad for ad in told if ad["MyType"] == "Accounting"]
         self.slots.append({**moment, "ads": self.pool.slots()})
         self.priorities.append({**moment, "ads": people})
+        self.others.append({**moment, "ads": [ad for ad in told if ad["MyType"] != "Accounting"]})
 
 
 def record(
@@ -92,6 +96,7 @@ def record(
         ended_at = time.time()
         _pack(folder / "startd_ads.jsonl.xz", _lines(watcher.slots))
         _pack(folder / "priorities.jsonl.xz", _lines(watcher.priorities))
+        _pack(folder / "other_ads.jsonl.xz", _lines(watcher.others))
         _save_jobs(folder, pool)
         _save_daemons(folder, pool, shape)
     _save_workload(folder / "workload.csv", bursts)
