@@ -20,9 +20,10 @@ import pandas as pd
 
 from benchmarks.validate import Told, error, means, plan_of, real, told
 from sim.engine.accountant import Accountant
-from sim.engine.entities import Queue, State, Submitter
+from sim.engine.entities import Claim, Queue, State, Submitter
 from sim.engine.job_queue import JobQueue
 from sim.engine.negotiator import Negotiator, Turn
+from sim.engine.preemption import PreemptionPolicy
 from sim.engine.run import Plan, Recording, Run
 from sim.engine.slots import SlotTable
 from sim.engine.startd import Startds
@@ -129,6 +130,13 @@ def always_asks(_: Callable[..., object]) -> Callable[..., object]:
     return asks
 
 
+def known_at_once(_: Callable[..., object]) -> Callable[..., object]:
+    def told(self: PreemptionPolicy, claim: Claim, now: float) -> bool:
+        return now - claim.began_s >= self._policy.max_job_retirement
+
+    return told
+
+
 def at_once(_: Callable[..., object]) -> Callable[..., object]:
     """The ads are always as new as the slots."""
 
@@ -196,6 +204,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("shadows and startds wake the schedd, too", told_policy(schedd_wakes_per_job=0.0)),
     Rule("25.x: a submission counts where no job waits", told_policy(reschedule_from_rest=False)),
+    Rule("a slot's last ad tells the retirement time", replaced(PreemptionPolicy, "_told", known_at_once)),
     Rule("RESCHEDULE reaches the negotiator after a moment", told_policy(reschedule_delay=0.0)),
     Rule("a pie slice less than the smallest slot ends the turn", replaced(Startds, "smallest", nothing)),
     Rule("accounting groups", told_policy(groups={})),

@@ -83,8 +83,8 @@ class PolicySection(Section):
     else every one does (23.x)."""
     update_when_satisfied: bool = True
     """A submitter that got all it asked for lets the schedd count its jobs anew as soon as SCHEDD_MIN_INTERVAL permits."""
-    schedd_wakes_per_job: float = Field(default=6.2, ge=0)
-    """How often a job's shadows, claims and tools wake the schedd, whose timers fire with it: 6.1-6.9 clusters of lines a job
+    schedd_wakes_per_job: float = Field(default=6.4, ge=0)
+    """How often a job's shadows, claims and tools wake the schedd, whose timers fire with it: 6.1-7.1 clusters of lines a job
     in the SchedLogs of recorded pools of 23.9.6."""
     consider_preemption: bool = True
     one_match_per_slot: bool = True
