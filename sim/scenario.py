@@ -79,8 +79,9 @@ class PolicySection(Section):
     reschedule_delay: Duration = 0.013
     """From a round of the schedd until the negotiator has its RESCHEDULE: 4-22 ms in the logs of recorded pools."""
     reschedule_from_rest: bool = False
-    """Only a submission that finds no idle job advertised lets the schedd count its jobs at once and ask for a cycle (25.x);
-    else every one does (23.x)."""
+    """Only a submission that finds no idle job advertised lets the schedd count its jobs at once and ask for a cycle (25.x, where
+    condor_reschedule changes nothing: 25.14.1 counted two jobs submitted while another waited at its timer); else every one does
+    (23.x)."""
     update_when_satisfied: bool = True
     """A submitter that got all it asked for lets the schedd count its jobs anew as soon as SCHEDD_MIN_INTERVAL permits."""
     schedd_wakes_per_job: float = Field(default=6.4, ge=0)
