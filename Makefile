@@ -18,8 +18,8 @@ run: $(VENV)/.runtime  ## the dashboard on http://127.0.0.1:8050 (PORT=9000 DATA
 test: $(VENV)/.development packages  ## everything, with a real pool and a real browser
 	@$(BIN)/pytest
 
-check: $(VENV)/.development lint  ## linters and the tests that need neither pool nor browser
-	@$(BIN)/pytest -q -m "not pool and not browser and not slow"
+check: $(VENV)/.development lint  ## linters and the quick tests, without pool and browser, on all cores
+	@$(BIN)/pytest -q -n auto -m "not pool and not browser and not slow"
 
 lint: $(VENV)/.development
 	@$(BIN)/ruff format --check .

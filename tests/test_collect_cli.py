@@ -67,6 +67,7 @@ class TestNoPool:
         assert "unreachable or refused" in ended.stderr
         assert not (tmp_path / "s").exists()
 
+    @pytest.mark.slow
     def test_open_but_silent_port(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
@@ -346,6 +347,7 @@ class TestRealPool:
         held = b"".join(path.read_bytes() for path in kept.store.path.rglob("*") if path.is_file())
         assert b"tops3cret" not in held
 
+    @pytest.mark.slow
     def test_stopped_by_a_signal(self, kept: Kept, pool: Pool, tmp_path: Path) -> None:
         """Every few seconds, once stopped it ends at once with what it has written whole; told once more, no job comes twice."""
         store = tmp_path / "s"
@@ -389,6 +391,7 @@ class TestRealPool:
             rf"snapshot {snapshot}: pool \d+, schedd \d+, history \d+, negotiator \d+.* rows\n$", ended.stdout
         )
 
+    @pytest.mark.slow
     def test_a_store_that_cannot_be_written(self, kept: Kept, pool: Pool, tmp_path: Path) -> None:
         (tmp_path / "s").write_text("a file")
         ended = poolscope("collect", "--once", "--pool", pool.address, "--data", str(tmp_path / "s"))

@@ -30,6 +30,7 @@ def gpus(result: Result) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_the_file_the_environment_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = gpus(told(tmp_path, monkeypatch, ""))
     two = gpus(told(tmp_path, monkeypatch, "", *MATCH, "--gpus", "2"))

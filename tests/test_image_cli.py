@@ -27,6 +27,7 @@ def poolscope(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
+@pytest.mark.slow
 def test_a_real_repositorys_image(shared_data: Path, tmp_path: Path) -> None:
     """The keys that scripts rely on; the files and bytes that the nested catalog counts."""
     with served(shared_data / "cvmfs" / "repository") as server:
@@ -106,6 +107,7 @@ def test_what_is_no_repository(tmp_path: Path) -> None:
     assert "no CVMFS repository there" in ended.stderr
 
 
+@pytest.mark.slow
 def test_pushed_beside_published(tmp_path: Path) -> None:
     """Pushed and published; pushed again and the tag is old; pushed and not there yet; not in the list."""
     if registry_server.program() is None:
@@ -139,6 +141,7 @@ def test_pushed_beside_published(tmp_path: Path) -> None:
         assert verdict("ns/tool:9") == "not in the registry"
 
 
+@pytest.mark.slow
 def test_a_whole_list(tmp_path: Path) -> None:
     """Every image of the list, a wildcard by the registry's tags, then published tags that no line covers."""
     if registry_server.program() is None:

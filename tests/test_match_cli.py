@@ -247,6 +247,7 @@ def test_the_recorded_pool(run: Run, shared_data: Path) -> None:
     assert answer["gpus"]["now"] == free
 
 
+@pytest.mark.slow
 def test_as_a_program(slots: Path) -> None:
     """The console script, with a pipe closed early or not, prints no traceback."""
     program = Path(sys.executable).parent / "poolscope"
@@ -297,6 +298,7 @@ def test_a_submit_file(run: Run, slots: Path, tmp_path: Path) -> None:
     assert "line 5: cron_minute is not supported" in out
 
 
+@pytest.mark.slow
 def test_a_queued_job_and_the_queue_of_the_sample(run: Run) -> None:
     """The four jobs that the sample's pool can never run, and one of them by its id; names only if asked for."""
     queue = json.loads(run("match", "--queue", "--json")[1])
@@ -357,6 +359,7 @@ HURTFUL = {**{text: ("-", words) for text, words in hostile.EXPRESSIONS.items()}
 
 @pytest.mark.parametrize(("text", "how"), HURTFUL.items(), ids=lambda part: repr(part)[:30])
 @pytest.mark.parametrize("stream", [True, False], ids=["stdin", "file"])
+@pytest.mark.slow
 def test_hurtful_text_ends_soon(
     run: Run,
     slots: Path,

@@ -16,6 +16,7 @@ def poolscope(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=180, check=False)
 
 
+@pytest.mark.slow
 def test_sample_observed_beside_simulated() -> None:
     """The JSON has one row for all, one for gpu, rows by submitter and class, observed and simulated, and a manifest."""
     ended = poolscope("simulate", "sample", "--replications", "2", "--json")
@@ -45,6 +46,7 @@ def test_what_is_held_is_told() -> None:
     )  # CVMFS needs no ability
 
 
+@pytest.mark.slow
 def test_same_seed_same_output() -> None:
     """Two processes print the same bytes for the same seed, others for another."""
     first, second, other = (
@@ -82,6 +84,7 @@ def waits_of(recording: Path, *more: str) -> pd.DataFrame:
     return pd.DataFrame(json.loads(ended.stdout)["waits"])
 
 
+@pytest.mark.slow
 def test_replay_needs_no_derived_file(shared_data: Path, tmp_path: Path) -> None:
     """Without trace, jobs, cycles, nodes and stats the simulation is the same, and so is the real column."""
     whole = shared_data / "pool" / "recording-w1-r1"
@@ -95,6 +98,7 @@ def test_replay_needs_no_derived_file(shared_data: Path, tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_real_column_is_what_really_happened(shared_data: Path) -> None:
     """The observed means equal those that the recording's own jobs.csv gives, which the replay doesn't read."""
     folder = shared_data / "pool" / "recording-w1-r1"

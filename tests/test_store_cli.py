@@ -45,6 +45,7 @@ def test_verify_names_the_damage(data: Path) -> None:
     assert "damaged or foreign" in done.stdout
 
 
+@pytest.mark.slow
 def test_prune(data: Path) -> None:
     again = watch(data, 30, every_s=7200.0)
     again.run()

@@ -22,6 +22,7 @@ def poolscope(*args: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_sweep_prints_and_keeps(tmp_path: Path) -> None:
     """A table with the difference to the first variant; frames in the folder; the second time nothing runs."""
     asked = (
@@ -75,6 +76,7 @@ def test_wrong_input_is_one_sentence(args: tuple[str, ...], said: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_predict_as_a_contract() -> None:
     """The keys that scripts depend on; a refusal exits 0 and says why."""
     answer = json.loads(poolscope("predict", "true", "--futures", "20", "--json").stdout)
@@ -124,6 +126,7 @@ def interrupted(args: list[str], ready: Path | None, seconds: float) -> "tuple[i
     return started.returncode, out, error
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_finished(tmp_path: Path) -> None:
     """Exit 130, the runs that ended are kept and counted, their table is printed, no process and no traceback stays."""
     folder = tmp_path / "s"

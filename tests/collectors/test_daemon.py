@@ -55,6 +55,7 @@ class Run:
 
 
 class TestBackOff:
+    @pytest.mark.slow
     def test_a_source_that_fails_is_asked_less_and_less(self, store: Store) -> None:
         """And no other is asked less for it; what it says is in every record."""
         gone = Told("schedd", SourceError("schedd ap1: gone"))
@@ -98,6 +99,7 @@ class TestStore:
         with only_one(store.path):
             pass
 
+    @pytest.mark.slow
     def test_two_programs_at_once(self, tmp_path: Path) -> None:
         command = [
             PROGRAM,
@@ -147,6 +149,7 @@ class TestStore:
         with pytest.raises(StoreError):
             Run(store, 2, pool())
 
+    @pytest.mark.slow
     def test_days_that_have_passed_are_merged_and_old_ones_deleted(self, store: Store) -> None:
         Run(store, 12 * 3 + 2, pool(), every_s=7200.0, upkeep=Upkeep(keep_s=86_400.0))
         files = list(store.path.glob("frame=slots/day=*/*.parquet"))
@@ -286,6 +289,7 @@ class TestSettings:
         )
         assert (ended.returncode, "127.0.0.1:1: unreachable" in ended.stderr) == (3, True), ended.stderr
 
+    @pytest.mark.slow
     def test_reread_by_signal(self, tmp_path: Path) -> None:
         """New ones count from the next round on; wrong ones leave all as it is."""
         file = tmp_path / "x.toml"
@@ -321,6 +325,7 @@ class TestSettings:
 
 
 class TestEndurance:
+    @pytest.mark.slow
     def test_killed_at_random_moments(self, tmp_path: Path) -> None:
         """`python -m benchmarks.kill 300` does it 300 times."""
         new = 0
@@ -331,6 +336,7 @@ class TestEndurance:
             new += told["new"]
         assert new >= 6
 
+    @pytest.mark.slow
     def test_days_in_seconds(self, tmp_path: Path) -> None:
         """`python -m benchmarks.soak 20000` runs for 69 days. Handles stay, files stay below a day's and a few merged ones."""
         rows = soak(tmp_path / "store", 100, keep_days=2, probes=10, every_s=3600.0)

@@ -66,6 +66,7 @@ class TestDaemons:
         assert len(store.records()) == 2
         assert upkeep.verify(store)["clean"]
 
+    @pytest.mark.slow
     def test_silent(self, small: Pool) -> None:
         """Given up in time, and others are asked at once."""
         with proxied(small.address) as way:
@@ -117,6 +118,7 @@ class TestDaemons:
         assert n_broken >= 2
         assert {f"{later}.{proc}" for proc in range(30)} <= seen
 
+    @pytest.mark.slow
     def test_garbage(self, small: Pool, store: Store) -> None:
         """What somebody's startd says in nonsense is counted or kept as it is; the rest is as ever."""
         huge = "x" * 1_000_000
@@ -178,6 +180,7 @@ def root() -> None:
 
 @pytest.mark.usefixtures("root")
 class TestDisk:
+    @pytest.mark.slow
     def test_full(self, tmp_path: Path) -> None:
         """A disk of 3 MB fills up: what was written stays whole, and with room again the watch goes on."""
         folder = tmp_path / "small"

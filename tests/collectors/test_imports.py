@@ -32,6 +32,7 @@ def text_of(path: Path) -> str:
 
 class TestRecordings:
     @pytest.mark.parametrize("run", RUNS)
+    @pytest.mark.slow
     def test_rows_and_devices_of_the_trace(self, shared_data: Path, store: Store, run: str) -> None:
         """Every start of a program: job, times to the millisecond, how it ended, slot, GPU model."""
         folder = shared_data / "pool" / run
@@ -63,6 +64,7 @@ class TestRecordings:
         assert len(attempts) - len(found) == len(again) <= 1
         assert done.taken > 4000
 
+    @pytest.mark.slow
     def test_a_whole_folder_twice(self, shared_data: Path, store: Store) -> None:
         folder = shared_data / "pool" / RUNS[0]
         first = import_files([folder], store)
@@ -255,6 +257,7 @@ class TestTraces:
         assert store.attempts()["outcome"].tolist() == ["done", "failed"]
         assert import_files([tmp_path / "log.swf"], store).taken == 0
 
+    @pytest.mark.slow
     def test_openb(self, shared_data: Path, store: Store) -> None:
         """The figures of its description: 1,523 nodes with 6,212 GPUs; 8,152 pods, 861 never scheduled."""
         done = import_files([shared_data / "traces"], store)

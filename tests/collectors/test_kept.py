@@ -94,6 +94,7 @@ def recorded(folder: Path, every: int) -> Iterator[tuple[pd.Timestamp, list[Ad]]
                 )
 
 
+@pytest.mark.slow
 def test_a_recorded_pool(shared_data: Path, pool: Pool) -> None:
     """Startds that come, retire, drain and go, claims that begin and end."""
     changed, machines = 0, 0

@@ -64,6 +64,7 @@ def test_a_log_that_begins_late(folder: Path) -> None:
     assert jobs["first_started_at"].notna().all()
 
 
+@pytest.mark.slow
 def test_when_no_negotiator_was_to_be_found(shared_data: Path) -> None:
     """The schedd logged each RESCHEDULE that it could not send: in these times, to the seconds between two looks at the ads."""
     for run in (1, 2, 3):

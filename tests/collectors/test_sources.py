@@ -138,6 +138,7 @@ class TestAgainstTools:
         assert len(live["jobs"]) == 3
         assert sorted(live["jobs"]["status"]) == ["idle", "running", "running"]
 
+    @pytest.mark.slow
     def test_history_goes_on_where_it_was(self, pool: Pool, daemons: Daemons) -> None:
         """Jobs and attempts that were read are not asked for again, and none is missed."""
         source = HistorySource(daemons)
@@ -222,6 +223,7 @@ class TestAgainstTools:
         for submitter in pool.spec.submitters:
             assert factors[submitter.name] == pytest.approx(submitter.factor)
 
+    @pytest.mark.slow
     def test_priorities_of_more_than_ten(self, pool: Pool, daemons: Daemons) -> None:
         """The bindings take the last digit of a submitter's number for the whole of it."""
         _, (negotiator,) = daemons.cycles()
@@ -246,6 +248,7 @@ class TestAgainstTools:
         told = own.set_index("submitter")[["ceiling_cores", "floor_cores"]].dropna()
         assert told.to_dict("index") == {bounded: {"ceiling_cores": 7.0, "floor_cores": 3.0}}
 
+    @pytest.mark.slow
     def test_accounting_ads_say_the_same(self, pool: Pool, daemons: Daemons) -> None:
         """They stand in for a negotiator that can't be asked."""
         for owner in ("erin", "frank"):  # the collector hears of users once they have used something

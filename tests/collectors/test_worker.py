@@ -114,6 +114,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_silent_collector_is_given_up_in_time(silent: int) -> None:
     daemons = Daemons(f"127.0.0.1:{silent}")
     began = time.monotonic()

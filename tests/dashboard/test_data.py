@@ -95,6 +95,7 @@ def test_windows_share_what_the_latest_snapshot_says(store: Store, settings: Set
         assert len(here.supply()) == counted.loc[counted["seen_at"] >= begun, "snapshot"].nunique()
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_a_snapshot_that_is_followed(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

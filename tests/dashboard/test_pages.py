@@ -61,6 +61,7 @@ def test_a_layout_needs_no_data_and_bears_any_address(layout: Any, query: dict[s
     assert isinstance(layout(**query), Component)
 
 
+@pytest.mark.slow
 def test_the_pool_page_says_what_is_usual(tmp_path: Path, data: Data) -> None:
     """The second of two weeks, whose waits are known; and a record without a week before."""
     store = weeks.fill(tmp_path / "store")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dash import Dash
 from flask.testing import FlaskClient
 
@@ -28,6 +29,7 @@ def shown(client: FlaskClient, app: Dash, first: str, **values: Any) -> Any:
     return client.post("/_dash-update-component", json=call(app, first, **values)).get_json()["response"]
 
 
+@pytest.mark.slow
 def test_a_pinned_page_and_its_files_are_of_that_snapshot(tmp_path: Path) -> None:
     app, data = made(tmp_path)
     client = app.server.test_client()

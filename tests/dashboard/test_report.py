@@ -105,6 +105,7 @@ def test_the_numbers_are_what_the_store_was_made_of(data: Data) -> None:
     assert strict["device memory"] == pytest.approx(4 / 44)
 
 
+@pytest.mark.slow
 def test_figures_equal_those_of_the_pages_for_the_same_window(
     data: Data, store: Store, report: Report, tmp_path: Path
 ) -> None:
@@ -266,6 +267,7 @@ def test_two_reports_of_a_period_are_the_same(data: Data, tmp_path: Path) -> Non
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_the_pdf_is_tagged_and_whole(data: Data, tmp_path: Path) -> None:
     status = make(data, Archive(tmp_path), Order(SECOND, formats=("pdf",)))
     (name,) = (name for name in status.files if name.endswith(".pdf"))
@@ -340,6 +342,7 @@ def test_a_mail_arrives_with_all_its_parts(data: Data, box: Mailbox, server: Ser
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_the_mail_carries_its_picture(data: Data, box: Mailbox, server: Server, tmp_path: Path) -> None:
     make(
         data,
@@ -357,6 +360,7 @@ def test_the_mail_carries_its_picture(data: Data, box: Mailbox, server: Server, 
     assert picture["Content-ID"] == "<chart>"
 
 
+@pytest.mark.slow
 def test_running_it_twice_sends_once(data: Data, box: Mailbox, server: Server, tmp_path: Path) -> None:
     order = Order(
         SECOND, picture=False, to=["a@example.org", "b@example.org"], sender="pool@example.org", server=server
@@ -472,6 +476,7 @@ def test_a_period_without_data_says_so(data: Data, box: Mailbox, server: Server,
     assert "no snapshot from 2026-08-31" in str(box.messages[0][1])
 
 
+@pytest.mark.slow
 def test_half_a_week_says_how_much(store: Store, tmp_path: Path) -> None:
     part = Store(tmp_path / "half")
     for name, taken_at in store.snapshots()[["id", "taken_at"]].to_numpy().tolist():
@@ -509,6 +514,7 @@ def test_stale_data_is_no_report_of_today(store: Store, tmp_path: Path) -> None:
     assert (status.state, status.error, status.files) == ("failed", told, [])
 
 
+@pytest.mark.slow
 def test_without_chromium_the_rest_is_there(store: Store, tmp_path: Path) -> None:
     done = run(
         "report", "--data", str(store.path), "--of", "2026-11-17", "--format", "html,pdf", "--out", str(tmp_path / "out"),
@@ -523,6 +529,7 @@ def test_without_chromium_the_rest_is_there(store: Store, tmp_path: Path) -> Non
     assert status.files == ["poolscope-week-2026-W47.html"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_file(store: Store, tmp_path: Path) -> None:
     limited = f"ulimit -f 200; exec {sys.executable} -c 'from dashboard.cli import main; main()' \"$@\""
     done = subprocess.run(

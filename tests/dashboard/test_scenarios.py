@@ -59,6 +59,7 @@ def test_models_are_the_pools_own_and_the_catalogues(data: Data) -> None:
     assert known["A100-SXM4-40GB"] == (8.0, "47661 MB")
 
 
+@pytest.mark.slow
 def test_the_page_compares_as_poolscope_sweep_does(app: Dash, data: Data, tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs", model="test")
     source = data.settings.source

@@ -256,6 +256,7 @@ def callbacks(client: FlaskClient) -> list[dict[str, Any]]:
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choice=st.integers(0, 10_000), values=st.lists(JSON, min_size=30, max_size=30))
+@pytest.mark.slow
 def test_wrong_types_posted_straight_to_a_callback_do_no_harm(
     unguarded: FlaskClient, choice: int, values: list[Any]
 ) -> None:
@@ -398,6 +399,7 @@ def test_any_comparison_in_an_address_is_read(value: Any) -> None:
         ("x" * 20_001, "at most 20,000"),
     ],
 )
+@pytest.mark.slow
 def test_a_hostile_scenario_is_refused_with_a_sentence(draft: str, words: str) -> None:
     with pytest.raises(PoolscopeError) as refused:
         scenario_draft.read(draft, source="sample")

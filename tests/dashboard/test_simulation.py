@@ -34,6 +34,7 @@ def test_a_replay_has_the_records_jobs_for_each_replication(data: Data) -> None:
     assert shares[-1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_probe_run_gives_waits_with_intervals_for_each_rung_of_every_ladder(data: Data) -> None:
     question = Question("GPUs_Capability >= 7.5")
     result = execute(run_spec(data, question), quiet)
@@ -89,6 +90,7 @@ def test_every_rung_of_a_submit_file_is_asked(data: Data) -> None:
     assert result["rungs"].groupby("ladder")["p50_s"].count().drop("").min() >= 1
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_answers(data: Data) -> None:
     spec = run_spec(data, Question("true"))
     assert execute(spec, quiet)["rungs"].equals(execute(spec, quiet)["rungs"])

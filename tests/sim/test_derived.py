@@ -109,6 +109,7 @@ class TestSessions:
         assert derived.sessions(store)["snapshots"].tolist() == [2]
 
     @pytest.mark.parametrize("run", ["recording-w1-r1", "recording-w1-r2", "recording-w1-r3"])
+    @pytest.mark.slow
     def test_the_glideins_of_a_recorded_pool(self, shared_data: Path, store: Store, run: str) -> None:
         """Every arrival and departure that the control script made, to one interval of 15 s."""
         folder = shared_data / "pool" / run
@@ -163,6 +164,7 @@ class TestOverTime:
         assert {row["device_clause"] for row in found} == {'DeviceName != "x"'}
         assert {row["duration_class"] for row in found} == {"Long"}
 
+    @pytest.mark.slow
     def test_what_was_kept_outlives_the_snapshots(self, store: Store) -> None:
         for minute in range(0, 240, 10):  # past midnight
             seen(

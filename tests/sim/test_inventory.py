@@ -663,6 +663,7 @@ def _readable(record: dict[str, Any]) -> bool:
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), values, max_size=12).filter(_readable), max_size=4))
+@pytest.mark.slow
 def test_garbage_is_left_out_and_never_raises(records: list[dict[str, Any]]) -> None:
     ads = [ad_of_json(record) for record in records]
     named = [slot(), *ads]

@@ -120,6 +120,7 @@ def test_truth_is_not_always_the_same() -> None:
 
 
 @recorded
+@pytest.mark.slow
 def test_every_recorded_slot_as_it_was() -> None:
     """What was left of it when it was recorded, for every kind of request; both answers occur."""
     answers = {True: 0, False: 0}
@@ -149,6 +150,7 @@ def _near(most: float, asked: float) -> st.SearchStrategy[int]:
 @recorded
 @settings(max_examples=400, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_any_remainder_of_any_slot(data: st.DataObject) -> None:
     """The arithmetic, the devices and both policies together say what one full evaluation says."""
     slot = data.draw(st.sampled_from(whole_slots()))
@@ -174,6 +176,7 @@ def test_any_remainder_of_any_slot(data: st.DataObject) -> None:
 
 
 @recorded
+@pytest.mark.slow
 def test_dynamic_slots_as_recorded() -> None:
     """A claim that is reused: the dynamic slot's own ad decides, with the properties of its own devices."""
     answers = {True: 0, False: 0}
@@ -368,6 +371,7 @@ lefts = st.tuples(
 
 @settings(max_examples=700, deadline=None)
 @given(st.sampled_from(TABLE[1]), st.sampled_from(TABLE[2]), lefts, st.data())
+@pytest.mark.slow
 def test_policies_that_read_what_is_left_and_the_time(
     job: str, slot: str, left: tuple[float, float, float], data: st.DataObject
 ) -> None:

@@ -22,6 +22,7 @@ def asked(basis: Basis, ad: str = ANY, **more: object) -> Forecast:
     return predict(basis, ad, now=basis.record.end, futures=20, workers=1, **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_forecast_from_the_sample(sample: Basis) -> None:
     """At its end the sample's pool has free GPUs: a newcomer waits for the next cycle, at most 20 s at this interval."""
     found = asked(sample)
@@ -43,6 +44,7 @@ def test_too_few_comparable_jobs(sample: Basis) -> None:
     assert len(comparable_jobs(sample.record, 0)) == 68
 
 
+@pytest.mark.slow
 def test_old_live_data_is_refused_and_a_fixed_recording_is_not(sample: Basis) -> None:
     """Twice the time between snapshots is the limit, for a pool that goes on."""
     live = replace(sample, live=True, refresh_s=15.0)
@@ -72,6 +74,7 @@ def test_a_store_tells_whether_it_is_live_and_how_often_it_is_refilled() -> None
     assert basis.refresh_s == pytest.approx(15, abs=0.5)
 
 
+@pytest.mark.slow
 def test_running_jobs_keep_running(sample: Basis) -> None:
     """A pool whose only GPU runs a job of two hours that began an hour ago: half of the futures say about an hour."""
     end = pd.Timestamp(sample.record.end, unit="s", tz="UTC")

@@ -222,6 +222,7 @@ class TestAllOrNothing:
             Store(tmp_path / "store").append(taken(0))
         assert (tmp_path / "store").read_text() == "mine"
 
+    @pytest.mark.slow
     def test_killed_at_any_moment(self, tmp_path: Path) -> None:
         """Two writers at a time, each killed at random: a snapshot is there whole, in all frames, or not at all."""
         checkout = str(Path(__file__).resolve().parents[2])

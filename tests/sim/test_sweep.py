@@ -72,6 +72,7 @@ def test_what_decides_nothing_makes_no_difference(scenario: Path, tmp_path: Path
     assert len(found) > 10
 
 
+@pytest.mark.slow
 def test_pairing_narrows_the_interval(scenario: Path, tmp_path: Path) -> None:
     """Fewer machines: longer waits; the paired interval is narrower than the two means' are wide."""
     made = swept(scenario, tmp_path, "policy.match_to_start=1,61", seeds=6)
@@ -82,6 +83,7 @@ def test_pairing_narrows_the_interval(scenario: Path, tmp_path: Path) -> None:
     assert difference["high"] - difference["low"] < (means["high"] - means["low"]).max()
 
 
+@pytest.mark.slow
 def test_runs_are_kept_and_not_repeated(scenario: Path, tmp_path: Path) -> None:
     """A second sweep has nothing to do; one with a run's file gone or broken has that run; more seeds add to it."""
     first = swept(scenario, tmp_path / "a", "policy.claim_worklife=0,1200")
@@ -145,6 +147,7 @@ def test_warm_up_is_cut(scenario: Path, tmp_path: Path) -> None:
     assert mean["run.warm_up=30 min"] / mean["run.warm_up=0 s"] == pytest.approx(3.5 / 4, rel=0.03)
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_gives(scenario: Path, tmp_path: Path) -> None:
     """Two workers find the same waits as none beside this process."""
     alone = swept(scenario, tmp_path / "one", "policy.claim_worklife=0,1200", seeds=2)

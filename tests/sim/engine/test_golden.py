@@ -33,6 +33,7 @@ def q95(waits: list[float]) -> float:
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"load {case[0]:g}, {case[1]} jobs")
+@pytest.mark.slow
 def test_the_waits_are_those_of_the_other_engines(case: tuple[float, int]) -> None:
     load, count = case
     work = tasks(count, load)
@@ -50,6 +51,7 @@ def test_the_waits_are_those_of_the_other_engines(case: tuple[float, int]) -> No
 
 
 @pytest.mark.parametrize("rank", BY_ORDER, ids=["least capable first", "in the middle", "most capable first"])
+@pytest.mark.slow
 def test_the_order_of_the_kinds_has_the_effect_of_the_others(rank: str) -> None:
     work = tasks(100_000, 0.90)
     waits = plain.waits(work, plain.PLAIN, rank=rank)

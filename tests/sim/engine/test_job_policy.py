@@ -144,6 +144,7 @@ class TestFailures:
             found = run(workload={"synthetic": {"classes": [job]}, "failures": [{"share": 1.0}]})
             assert len(attempts(found)) == runs
 
+    @pytest.mark.slow
     def test_the_share_that_fails(self) -> None:
         """Of many runs as many fail as was said; each failure has a further run, so runs = jobs / (1 - share)."""
         job = {

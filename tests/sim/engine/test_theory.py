@@ -65,6 +65,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.7), (4, 0.8), (12, 0.85)])
+@pytest.mark.slow
 def test_erlang_c(servers: int, load: float) -> None:
     """M/M/c: mean wait C(c, a) / (cμ − λ)."""
     service = 1000.0
@@ -97,6 +98,7 @@ def test_pollaczek_khinchine() -> None:
     assert low < theory < high
 
 
+@pytest.mark.slow
 def test_cobham() -> None:
     """M/M/1 with two JobPrio classes: R / (1 − ρ₁) before R / ((1 − ρ₁)(1 − ρ₁ − ρ₂)), with R = λ E[S²] / 2."""
     service, load, share = 1000.0, 0.7, 0.4

@@ -44,6 +44,7 @@ def test_bursts_have_overdispersed_counts() -> None:
     assert counts.var() / counts.mean() == pytest.approx(9, rel=0.25)
 
 
+@pytest.mark.slow
 def test_batches_submitters_and_run_times() -> None:
     """Mean batch, shares of submitters and the median run time are those told."""
     frame = from_classes([told(arrivals={"every": "1 min", "batch": 4})]).jobs(
@@ -64,6 +65,7 @@ def test_a_longer_window_begins_with_the_shorter_one() -> None:
     assert len(long) > 2 * len(short)
 
 
+@pytest.mark.slow
 def test_a_fit_finds_the_workload_again() -> None:
     """Fitted to what it drew itself, a workload has the same rate, batches and run times."""
     made = from_classes(
