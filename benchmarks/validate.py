@@ -240,9 +240,9 @@ Written by `python -m benchmarks.validate`; {when}, model {model}, {seeds} seeds
 HTCondor daemons with simulated GPUs and jobs that sleep. The simulation reads submission times, asked run times, hosts'
 lifetimes, the daemons' configuration, and when the negotiator last began a cycle and the access point last counted its jobs
 before the first submission; starts, waits and evictions are only what it is compared with. No constant was fitted to these
-waits. The rules were held against the logs of recording-w1, of earlier recordings of these shapes, and of the recordings of
-owners and version-25 that are judged here (when a schedd of 25.x counts submissions, what the negotiator's call answers, what
-autoregroup gives the root). The recordings of the other five shapes were made afterwards and decided nothing.
+waits. The rules were held against the logs of recording-w1, of earlier recordings of these shapes, and of three of the recordings that
+are judged here: version-25 (when its schedd counts submissions), owners (what the negotiator's call answers, what autoregroup
+gives the root) and preemption (whose ad tells the retirement time). The recordings of the other four shapes decided nothing.
 
 - *score*: mean absolute relative error of the mean waits of all jobs, GPU jobs, each submitter and each class (20 jobs and more)
   against the mean of the real runs; *worst class* is the largest of the classes' errors.
