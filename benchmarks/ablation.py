@@ -124,6 +124,8 @@ def claims_only(update: Callable[..., object]) -> Callable[..., object]:
 
 
 def always_asks(_: Callable[..., object]) -> Callable[..., object]:
+    """A round asks for a cycle although the negotiator has called since."""
+
     def asks(self: JobQueue, one: Round) -> bool:
         return one.reschedule
 
@@ -131,10 +133,12 @@ def always_asks(_: Callable[..., object]) -> Callable[..., object]:
 
 
 def known_at_once(_: Callable[..., object]) -> Callable[..., object]:
-    def told(self: PreemptionPolicy, claim: Claim, now: float) -> bool:
+    """The retirement time is over for the negotiator when it is over for the startd."""
+
+    def retired(self: PreemptionPolicy, claim: Claim, now: float) -> bool:
         return now - claim.began_s >= self._policy.max_job_retirement
 
-    return told
+    return retired
 
 
 def at_once(_: Callable[..., object]) -> Callable[..., object]:
@@ -204,7 +208,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("shadows and startds wake the schedd, too", told_policy(schedd_wakes_per_job=0.0)),
     Rule("25.x: a submission counts where no job waits", told_policy(reschedule_from_rest=False)),
-    Rule("a slot's last ad tells the retirement time", replaced(PreemptionPolicy, "_told", known_at_once)),
+    Rule("a slot's last ad tells the retirement time", replaced(PreemptionPolicy, "_retired", known_at_once)),
     Rule("RESCHEDULE reaches the negotiator after a moment", told_policy(reschedule_delay=0.0)),
     Rule("a pie slice less than the smallest slot ends the turn", replaced(Startds, "smallest", nothing)),
     Rule("accounting groups", told_policy(groups={})),

@@ -40,17 +40,19 @@ class PreemptionPolicy:
             for machine in self._startds.machines.values()
             if machine.alive and not machine.draining and machine.retire_s > now
             for claim in machine.claims.values()
-            if claim.job is not None and claim.heir is None and self._told(claim, now)
+            if claim.job is not None and claim.heir is None and self._retired(claim, now)
         ]
         if not ripe:
             return None
         return Preemption(ripe, partial(self._allowed, now), partial(self._order, now))
 
-    def _told(self, claim: Claim, now: float) -> bool:
+    def _retired(self, claim: Claim, now: float) -> bool:
         """Whether the slot's ad says that the retirement time is over: the last one since the job began, which may be old."""
         retirement, interval = self._policy.max_job_retirement, self._policy.update_interval
-        if retirement <= 0 or now - claim.began_s < retirement:
-            return retirement <= 0
+        if retirement <= 0:
+            return True
+        if now - claim.began_s < retirement:
+            return False
         name = claim.machine.name
         if name not in self._phases:
             self._phases[name] = self._uniform() * interval

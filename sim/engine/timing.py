@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sim.engine.entities import FOREVER
 
-_SECONDS = 1 << 12  # so many are drawn
+_SECONDS = 1 << 12  # for so many wake-ups are drawn; then they repeat, over an hour later
 COMMIT_S = 0.01
 """How far apart the submissions of one transaction may be logged [s]: up to 1 ms in recorded pools, and the cycle that the
 transaction asks for began 4-22 ms after it (docs/validation.md)."""
